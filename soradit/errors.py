@@ -1,0 +1,16 @@
+"""The one exception that a person is meant to read."""
+
+
+class SoraditError(Exception):
+    """A foreseeable failure: one line that says what is wrong, with the values, and what to do.
+
+    The command line prints it to stderr and ends with ``exit_code``; Python callers catch it.
+    """
+
+    exit_code = 1
+
+
+class StateSaved(SoraditError):
+    """Work stopped on request before its end, and everything done so far is on disk."""
+
+    exit_code = 75
