@@ -1,0 +1,90 @@
+"""What a person sees. Everything here goes to stderr; stdout carries data only."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from soradit.report import Progress, Report
+
+PLAIN_INTERVAL_SECONDS = 10.0
+"""Off a terminal, a line of progress at most this often."""
+
+
+class Terminal(Report):
+    """Notes as lines; progress as one live line on a terminal, as plain lines every few seconds elsewhere."""
+
+    def note(self, text: str) -> None:
+        write_line(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        bar = _LiveLine(what, total) if sys.stderr.isatty() else _PlainLines(what, total)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class _PlainLines(Progress):
+    """``training 120/2000, loss 0.71, 3.2 s each, 1:40:16 left``"""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.first: int | None = None
+        self.started = self.last_line = time.monotonic()
+
+    def update(self, done: int, text: str = "") -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.started = done, now
+            is_due = self.total > 1 and now - self.last_line > 1
+        else:
+            is_due = now - self.last_line >= PLAIN_INTERVAL_SECONDS
+        if is_due or (done == self.total and now - self.last_line > 1):
+            self.last_line = now
+            write_line(", ".join(filter(None, [f"{self.what} {done}/{self.total}", text, self._pace(done, now)])))
+
+    def _pace(self, done: int, now: float) -> str:
+        if self.first is None or done <= self.first:
+            return ""
+        each = (now - self.started) / (done - self.first)
+        rate = f"{each:.1f} s each" if each >= 1 else f"{1 / each:.1f}/s"
+        left = f", {_duration(each * (self.total - done))} left" if done < self.total else ""
+        return rate + left
+
+    def close(self) -> None:
+        pass
+
+
+class _LiveLine(Progress):
+    """A bar that redraws itself, and is gone when the work is done."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        note = TextColumn("{task.fields[note]}", markup=False)
+        self.bar = RichProgress(*columns, note, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task(escape(what), total=total, note="")
+        self.bar.start()
+
+    def update(self, done: int, text: str = "") -> None:
+        self.bar.update(self.task, completed=done, note=text)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+def write_line(text: str) -> None:
+    """One line to stderr, whole and unstyled; control characters are shown, not obeyed."""
+    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

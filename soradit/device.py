@@ -1,0 +1,49 @@
+"""The one place that decides device and precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from soradit.errors import SoraditError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` takes the first of cuda, mps, cpu that is there; raises SoraditError for one that isn't."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SoraditError(f"device {name} is not available here: use --device auto, cpu, cuda or mps") from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` takes what the device is fast at: bfloat16 where it has hardware for it, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if _fast_at_bfloat16(device) else torch.float32
+    if name not in PRECISIONS:
+        raise SoraditError(f"precision {name} is not known: use auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
+    """Matrix products in ``precision``, the rest in float32."""
+    if precision is torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _fast_at_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":  # emulated, bfloat16 is hundreds of times slower than float32
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False

@@ -1,0 +1,167 @@
+"""The visual autoencoder: video <-> latents, steps 3 and 13.
+
+Patches are projected to features by weights, bias and ReLU; then, in stages, features of neighbouring patches are
+mixed by residual layers and merged 2 x 2, until one latent vector stands for 4 x 32 x 32 pixels. The decoder runs
+the same stages backwards. Residual layers start as the identity, so that the freshly fitted model is a linear
+map (a PCA, see :func:`fit_to_principal_components`), and training only adds to it.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soradit.media.patches import PatchSize, patchify, unpatchify
+
+MERGE: PatchSize = (1, 2, 2)
+"""Between two stages, features of 2 x 2 neighbours become one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Sizes of the autoencoder, and the statistics that normalise its latents."""
+
+    patch_size: PatchSize = (4, 8, 8)
+    """Frames, height and width in pixels of the first stage's patches."""
+    widths: tuple[int, ...] = (192, 384, 512)
+    """Features per position at each stage; each stage after the first halves height and width."""
+    blocks_per_stage: int = 2
+    latent_channels: int = 64
+    """Numbers per latent vector."""
+    latent_mean: tuple[float, ...] | None = None
+    latent_std: tuple[float, ...] | None = None
+    """Per channel, over training clips; None until the autoencoder has been fitted."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch_size", "widths", "latent_mean", "latent_std"):
+            if isinstance(getattr(self, name), list):  # as JSON has it
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
+
+    @property
+    def token_size(self) -> PatchSize:
+        """Frames, height and width in pixels that one latent vector stands for."""
+        frames, height, width = self.patch_size
+        merged = 2 ** (len(self.widths) - 1)
+        return frames, height * merged, width * merged
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class LinearReLU(nn.Linear):
+    """Weights times vector plus bias, then ReLU: the layer of steps 3 and 13."""
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        return F.relu(super().forward(x))
+
+
+class ResidualBlock(nn.Module):
+    """Adds to each position what its 3 x 3 x 3 neighbourhood says about it; the identity at initialisation.
+
+    Depthwise convolution, then a pointwise two-layer network (Liu et al. 2022, ConvNeXt, arXiv 2201.03545).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.neighbours = nn.Conv3d(width, width, kernel_size=3, padding=1, groups=width)
+        self.norm = nn.RMSNorm(width)
+        self.expand = nn.Linear(width, 2 * width)
+        self.contract = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.contract.weight)
+        nn.init.zeros_(self.contract.bias)
+
+    def forward(self, x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w c"]:
+        mixed = rearrange(self.neighbours(rearrange(x, "b t h w c -> b c t h w")), "b c t h w -> b t h w c")
+        return x + self.contract(F.silu(self.expand(self.norm(mixed))))
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[ResidualBlock(width) for _ in range(count)])
+
+
+class Encoder(nn.Module):
+    """Video -> latents, not yet normalised: step 3."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        first, *later = config.widths
+        self.project = LinearReLU(3 * math.prod(config.patch_size), first)
+        self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in config.widths])
+        self.merge = nn.ModuleList(
+            [nn.Linear(4 * below, above) for below, above in zip(config.widths, later, strict=False)]
+        )
+        self.to_latents = nn.Linear(config.widths[-1], config.latent_channels)
+
+    def forward(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:
+        x = self.project(patchify(video, self.patch_size))
+        x = self.blocks[0](x)
+        for merge, blocks in zip(self.merge, self.blocks[1:], strict=True):
+            x = blocks(merge(patchify(x, MERGE)))
+        return self.to_latents(x)
+
+
+class Decoder(nn.Module):
+    """Latents -> video: step 13, the encoder's stages backwards."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        first, *later = widths = config.widths[::-1]
+        self.project = LinearReLU(config.latent_channels, first)
+        self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
+        self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
+        self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
+
+    def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
+        x = self.blocks[0](self.project(latents))
+        for split, blocks in zip(self.split, self.blocks[1:], strict=True):
+            x = blocks(unpatchify(split(x), MERGE))
+        return unpatchify(self.to_pixels(x), self.patch_size)
+
+
+class Autoencoder(nn.Module):
+    """Video in [-1, 1] <-> latents of zero mean and unit variance per channel."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        channels = config.latent_channels
+        mean, std = config.latent_mean or [0.0] * channels, config.latent_std or [1.0] * channels
+        self.register_buffer("latent_mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("latent_std", torch.tensor(std), persistent=False)
+        self.config = config
+
+    def encode(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:
+        """Frames must be a multiple of 4, height and width of 32 (``config.token_size``), else SoraditError."""
+        return self.normalise(self.encoder(video))
+
+    def decode(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
+        """Pixels are clamped to [-1, 1]."""
+        return self.decoder(self.denormalise(latents)).clamp(-1, 1)
+
+    def normalise(self, latents: Float[Tensor, "*b latent"]) -> Float[Tensor, "*b latent"]:
+        return (latents - self.latent_mean) / self.latent_std
+
+    def denormalise(self, latents: Float[Tensor, "*b latent"]) -> Float[Tensor, "*b latent"]:
+        return latents * self.latent_std + self.latent_mean
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """uint8 in [0, 255] -> float32 in [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """float in [-1, 1] -> uint8 in [0, 255], rounded."""
+    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

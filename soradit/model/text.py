@@ -1,0 +1,143 @@
+"""The prompt's embedding: a CLIP text encoder and its tokenizer, in transformers' own format. Step 5.
+
+Radford et al. 2021 (CLIP, arXiv 2103.00020), section 2.4. Any CLIP serves; soradit's own is a small one, trained
+the same way against a video tower (see ``soradit.tasks.train_text_encoder``).
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soradit.errors import SoraditError
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+disable_progress_bar()
+
+PromptEmbedding = tuple[Float[Tensor, "b words text"], Float[Tensor, "b pooled"]]
+"""The encoder's last hidden states, one a token, and its projected pooled embedding of unit mean square."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig:
+    """Sizes of a text encoder of our own."""
+
+    vocab_size: int = 1536
+    """At most; a small collection of captions gives fewer."""
+    max_tokens: int = 48
+    """Longer prompts are cut here."""
+    width: int = 192
+    depth: int = 3
+    heads: int = 3
+    pooled_dim: int = 192
+
+
+class TextEncoder(nn.Module):
+    """Prompts -> token embeddings and a pooled embedding."""
+
+    def __init__(self, clip: CLIPTextModelWithProjection, tokenizer: CLIPTokenizerFast) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokenizer = tokenizer
+
+    @property
+    def text_dim(self) -> int:
+        return self.clip.config.hidden_size
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.clip.config.projection_dim
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.clip.config.max_position_embeddings or 0)
+
+    def forward(self, prompts: Sequence[str]) -> PromptEmbedding:
+        """Prompts are cut or padded to ``max_tokens``, so that a prompt's embedding never depends on its neighbours.
+
+        The empty prompt is embedded like any other: it stands for "no prompt" in guidance.
+        """
+        ids = self.tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).input_ids.to(self.clip.device)
+        output = self.clip(input_ids=ids)
+        pooled = nn.functional.normalize(output.text_embeds, dim=-1) * self.pooled_dim**0.5
+        return output.last_hidden_state, pooled
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of the whole prompt, start and end included: above ``max_tokens`` the rest is cut."""
+        return len(self.tokenizer(prompt).input_ids)
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/text_encoder`` and ``folder/tokenizer``."""
+        self.clip.save_pretrained(folder / "text_encoder")
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def load_text_encoder(text_encoder: str | Path, tokenizer: str | Path) -> TextEncoder:
+    """Load a CLIP by folder, or by name on the Hugging Face hub, in float32.
+
+    Raises SoraditError when it can't be had or isn't a CLIP text encoder.
+    """
+    try:
+        clip = CLIPTextModelWithProjection.from_pretrained(text_encoder, dtype=torch.float32)
+        tokens = CLIPTokenizerFast.from_pretrained(tokenizer)
+    except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
+        reason = str(error).strip().splitlines()[0]
+        raise SoraditError(f"cannot load a CLIP text encoder from {text_encoder}: {reason}") from error
+    return TextEncoder(clip.eval().requires_grad_(False), tokens)
+
+
+def new_text_encoder(captions: Iterable[str], config: TextEncoderConfig, seed: int) -> TextEncoder:
+    """An untrained text encoder whose vocabulary is learnt from captions."""
+    tokenizer = train_tokenizer(captions, config)
+    torch.manual_seed(seed)
+    clip = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.width,
+            intermediate_size=4 * config.width,
+            projection_dim=config.pooled_dim,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            max_position_embeddings=config.max_tokens,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    return TextEncoder(clip, tokenizer)
+
+
+def train_tokenizer(captions: Iterable[str], config: TextEncoderConfig) -> CLIPTokenizerFast:
+    """A byte-level BPE vocabulary (Sennrich et al. 2016, arXiv 1508.07909) in CLIP's form: it can spell anything."""
+    import json
+
+    from tokenizers import pre_tokenizers, trainers
+
+    blank = CLIPTokenizerFast()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = [blank.bos_token, blank.eos_token]
+    backend = blank.backend_tokenizer
+    backend.train_from_iterator(
+        captions,
+        trainers.BpeTrainer(
+            vocab_size=config.vocab_size,
+            initial_alphabet=alphabet,
+            special_tokens=[*special, *(letter + "</w>" for letter in alphabet)],
+            end_of_word_suffix="</w>",
+            show_progress=False,
+        ),
+    )
+    learnt = json.loads(backend.to_str())["model"]
+    merges = [tuple(pair) for pair in learnt["merges"]]
+    return CLIPTokenizerFast(vocab=learnt["vocab"], merges=merges, model_max_length=config.max_tokens)

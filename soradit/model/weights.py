@@ -1,0 +1,208 @@
+"""The weights folder: a pipeline's parts on disk, in the form that diffusers uses.
+
+model_index.json              which class each part is of
+transformer/  vae/            config.json, diffusion_pytorch_model.safetensors (float16)
+text_encoder/  tokenizer/     as transformers saves them
+scheduler/                    how to sample: see GenerationConfig
+README.md                     the model card
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import soradit
+from soradit.diffusion.process import PROCESSES
+from soradit.diffusion.sampler import SAMPLERS
+from soradit.errors import SoraditError
+from soradit.files import write_whole
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
+from soradit.model.dit import DiT, DiTConfig
+
+if TYPE_CHECKING:
+    from soradit.model.text import TextEncoder
+
+BUNDLED = "skies"
+INDEX = "model_index.json"
+TENSORS = "diffusion_pytorch_model.safetensors"
+CLASSES = {
+    "transformer": ("soradit", "DiT"),
+    "vae": ("soradit", "Autoencoder"),
+    "text_encoder": ("transformers", "CLIPTextModelWithProjection"),
+    "tokenizer": ("transformers", "CLIPTokenizerFast"),
+    "scheduler": ("soradit", "GenerationConfig"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How these weights generate unless told otherwise: what they were trained for, and what measured best."""
+
+    process: str = "flow"
+    """``flow`` or ``noise``: what the transformer was trained to predict."""
+    sampler: str = "ab2"
+    steps: int = 20
+    guidance: float = 3.0
+    """1 is none."""
+    shift: float = 1.0
+    """Above 1, more of the steps near the noise."""
+    height: int = 256
+    width: int = 256
+    num_frames: int = 32
+    fps: int = 16
+
+    def __post_init__(self) -> None:
+        if self.process not in PROCESSES:
+            raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
+        if self.sampler not in SAMPLERS[self.process]:
+            known = " or ".join(SAMPLERS[self.process])
+            raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
+        for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
+            if getattr(self, name) <= 0:
+                raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
+
+
+def find_weights(name: str | Path | None = None) -> Path:
+    """The folder of weights of that path, or the bundled one. Raises SoraditError when it isn't one."""
+    folder = Path(name) if name is not None else bundled_weights()
+    if not folder.is_dir():
+        raise SoraditError(f"no folder of weights at {folder}")
+    if not (folder / INDEX).is_file():
+        raise SoraditError(f"{folder} is not a folder of weights: it has no {INDEX}")
+    return folder
+
+
+def bundled_weights() -> Path:
+    """Where the weights that ship with soradit lie: in the package, or beside it in a checkout."""
+    package = Path(soradit.__file__).parent
+    installed = package / "weights" / BUNDLED
+    return installed if installed.is_dir() else package.parent / "weights" / BUNDLED
+
+
+def has_component(folder: Path, component: str) -> bool:
+    return (folder / component).is_dir()
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    return _config(GenerationConfig, folder / "scheduler" / "scheduler_config.json")
+
+
+def load_transformer(folder: Path) -> DiT:
+    """In float32, on the CPU, ready to predict. Raises SoraditError for files missing, damaged or not fitting."""
+    return _load(DiT, DiTConfig, folder / "transformer")
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """In float32, on the CPU, frozen. Raises SoraditError for files missing, damaged or not fitting."""
+    return _load(Autoencoder, AutoencoderConfig, folder / "vae")
+
+
+def load_text(folder: Path) -> "TextEncoder":
+    """In float32, on the CPU, frozen. Raises SoraditError for files missing, damaged or not fitting."""
+    from soradit.model.text import load_text_encoder  # transformers takes seconds to import
+
+    for part in ("text_encoder", "tokenizer"):
+        if not has_component(folder, part):
+            raise SoraditError(f"{folder} has no {part}: train one with soradit train --component text_encoder")
+    return load_text_encoder(folder / "text_encoder", folder / "tokenizer")
+
+
+def save_transformer(folder: Path, config: DiTConfig, tensors: dict[str, torch.Tensor]) -> None:
+    _save(folder / "transformer", config, tensors)
+
+
+def save_autoencoder(folder: Path, config: AutoencoderConfig, tensors: dict[str, torch.Tensor]) -> None:
+    _save(folder / "vae", config, tensors)
+
+
+def save_text(folder: Path, text_encoder: "TextEncoder") -> None:
+    text_encoder.save(folder)
+
+
+def save_generation_config(folder: Path, config: GenerationConfig) -> None:
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "scheduler" / "scheduler_config.json", _described(config))
+
+
+def write_index(folder: Path) -> None:
+    """Name the components that are there."""
+    parts = {name: list(classes) for name, classes in CLASSES.items() if has_component(folder, name)}
+    index = {"_class_name": "SoraditPipeline", "_soradit_version": soradit.__version__, **parts}
+    _write_json(folder / INDEX, index)
+
+
+def copy_component(source: Path, target: Path, component: str) -> None:
+    """Copy a component's folder, if the source has it and it is another folder."""
+    if has_component(source, component) and source.resolve() != target.resolve():
+        shutil.copytree(source / component, target / component, dirs_exist_ok=True)
+
+
+def fingerprint(folder: Path, *components: str) -> str:
+    """A hash of the components' files: equal exactly when the files are."""
+    digest = hashlib.sha256()
+    for component in components:
+        for path in sorted(p for p in (folder / component).rglob("*") if p.is_file()):
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _load(model_class: Any, config_class: Any, folder: Path) -> Any:
+    config = _config(config_class, folder / "config.json")
+    path = folder / TENSORS
+    if not path.is_file():
+        raise SoraditError(f"{path} is missing: the weights are incomplete")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
+    model: nn.Module = model_class(config)
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if wanted != found:
+        name = next(n for n in [*wanted, *found] if wanted.get(n) != found.get(n))
+        raise SoraditError(f"{path} doesn't fit its config.json: {name} is {found.get(name)}, not {wanted.get(name)}")
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False)
+
+
+def _save(folder: Path, config: AutoencoderConfig | DiTConfig, tensors: dict[str, torch.Tensor]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", _described(config))
+    save_file({name: t.detach().cpu().half().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+
+
+def _config(config_class: Any, path: Path) -> Any:
+    """Build a config from JSON: unknown keys and wrong kinds are named, classes never come from the file."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SoraditError(f"{path} is missing: the weights are incomplete") from error
+    except (ValueError, OSError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
+    known = {field.name for field in dataclasses.fields(config_class)}
+    try:
+        given = {name: value for name, value in fields.items() if not name.startswith("_")}
+        if unknown := sorted(set(given) - known):
+            raise ValueError(f"unknown {', '.join(unknown)}")
+        return config_class(**given)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SoraditError(f"{path} can't be used: {error}") from error
+
+
+def _described(config: Any) -> dict:
+    return {"_class_name": type(config).__name__, "_soradit_version": soradit.__version__, **asdict(config)}
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,139 @@
+"""Render captioned sky clips into a folder: data for a first run."""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from soradit.errors import SoraditError
+from soradit.media.video import write_video
+from soradit.skies.captions import captions
+from soradit.skies.render import render
+from soradit.skies.scene import draw_scene
+
+_CRF = 12  # Training data: the encoder should learn skies, not the blocks of a codec.
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One clip to render, as sent to a worker process."""
+
+    path: Path
+    scene_seed: int
+    num_frames: int
+    height: int
+    width: int
+    fps: int
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """The seed of clip ``index`` of a folder; it does not depend on how many clips the folder has."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+
+
+def render_skies(
+    folder: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    height: int = 256,
+    width: int = 256,
+    num_frames: int = 64,
+    fps: int = 16,
+    captions_per_clip: int = 4,
+    workers: int | None = None,
+    on_clip: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Renders ``count`` clips and ``metadata.jsonl`` (the videofolder form) into ``folder``.
+
+    Clip i depends on (seed, i) alone, so a longer run adds to a shorter one, and a run that was interrupted goes
+    on where it stopped: a clip that exists is kept.
+
+    Args:
+        captions_per_clip: wordings for each clip, from which training picks one at a time.
+        workers: processes; all cores when None.
+        on_clip: called with each clip's path as it becomes complete, in no fixed order.
+
+    Returns:
+        The clips' paths, by index.
+
+    Raises:
+        SoraditError: a value that cannot be rendered.
+    """
+    _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps, captions=captions_per_clip)
+    if seed < 0:
+        raise SoraditError(f"seed must be 0 or more, not {seed}")
+    if workers is not None and workers < 1:
+        raise SoraditError(f"workers must be 1 or more, not {workers}")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
+    _write_metadata(folder, paths, seed, captions_per_clip)
+    jobs = []
+    for index, path in enumerate(paths):
+        if path.exists():  # write_video renames when the file is complete
+            if on_clip is not None:
+                on_clip(path)
+            continue
+        scene = scene_seed(seed, index)
+        jobs.append(_Job(path=path, scene_seed=scene, num_frames=num_frames, height=height, width=width, fps=fps))
+    _run(jobs, workers or os.cpu_count() or 1, on_clip)
+    return paths
+
+
+def _check(*, count: int, height: int, width: int, num_frames: int, fps: int, captions: int) -> None:
+    if count < 1:
+        raise SoraditError(f"count must be 1 or more, not {count}")
+    if height < 16 or width < 16 or height % 2 or width % 2:
+        raise SoraditError(f"height and width must be even and at least 16, not {height} and {width}")
+    if num_frames < 1:
+        raise SoraditError(f"num_frames must be 1 or more, not {num_frames}")
+    if fps < 1:
+        raise SoraditError(f"fps must be 1 or more, not {fps}")
+    if not 1 <= captions <= 64:
+        raise SoraditError(f"captions_per_clip must be 1 to 64, not {captions}")
+
+
+def _run(jobs: list[_Job], workers: int, on_clip: Callable[[Path], None] | None) -> None:
+    if not jobs:
+        return
+    # Spawned, because a forked child of a process that has used torch's threads may hang.
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), initializer=torch.set_num_threads,
+                               initargs=(1,))  # fmt: skip
+    try:
+        for future in as_completed([pool.submit(_render_one, job) for job in jobs]):
+            path = future.result()
+            if on_clip is not None:
+                on_clip(path)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _render_one(job: _Job) -> Path:
+    scene = draw_scene(job.scene_seed)
+    frames = render(scene, num_frames=job.num_frames, height=job.height, width=job.width, fps=job.fps)
+    # Overwrite: should two runs share the folder, both write the same clip.
+    write_video(job.path, frames, fps=job.fps, crf=_CRF, overwrite=True)
+    return job.path
+
+
+def _write_metadata(folder: Path, paths: list[Path], seed: int, captions_per_clip: int) -> None:
+    """Writes the lines of these clips, keeping those of other clips that the folder already describes."""
+    target = folder / "metadata.jsonl"
+    lines = {}
+    if target.exists():
+        for line in target.read_text(encoding="utf-8").splitlines():
+            lines[json.loads(line)["file_name"]] = line
+    for index, path in enumerate(paths):
+        clip_seed = scene_seed(seed, index)
+        scene = draw_scene(clip_seed)
+        text = captions(scene, clip_seed, captions_per_clip)
+        lines[path.name] = json.dumps({"file_name": path.name, "text": text, "scene": asdict(scene)})
+    temporary = folder / f".metadata-{os.getpid()}.jsonl"
+    temporary.write_text("".join(line + "\n" for line in lines.values()), encoding="utf-8")
+    os.replace(temporary, target)

@@ -1,0 +1,138 @@
+"""What the autoencoder is trained on: windows of clips, which it must give back. Steps 3 and 13."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from soradit.device import autocast
+from soradit.media.clips import Clip
+from soradit.media.video import probe_video, read_video
+from soradit.model.autoencoder import Autoencoder, to_float
+from soradit.model.principal_components import fit_to_principal_components
+from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
+from soradit.training.randomness import draw_indices, generator
+
+MAX_LATENT_NOISE = 0.1
+"""Noise on training latents, in their standard deviations, at most: it makes the decoder forgive small errors."""
+GRADIENT_WEIGHT = 0.5
+"""Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
+NUM_FITTING_WINDOWS = 192
+NUM_STATISTICS_WINDOWS = 64
+MAX_HELD_OUT = 16
+
+Video = Float[Tensor, "b frames height width 3"]
+
+
+class AutoencoderObjective:
+    """Reconstructs windows of ``generation.num_frames`` frames through slightly noisy latents."""
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        *,
+        training: list[Clip],
+        held_out: list[Clip],
+        generation: GenerationConfig,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self.model = model.to(device)
+        self.training, self.held_out = training, held_out
+        self.generation = generation
+        self.batch_size, self.seed = batch_size, seed
+        self.device, self.precision = device, precision
+
+    def fit(self) -> None:
+        """Start from the principal components of training windows."""
+        indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
+        video = self._windows(self.training, indices, generator(self.seed, "fit"))
+        fit_to_principal_components(self.model, to_float(video), self.seed)
+
+    def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        return self._windows(self.training, indices, generator(self.seed, step, "window"))
+
+    def loss(self, batch: UInt8[Tensor, "b frames height width 3"], step: int) -> Tensor:
+        video = to_float(batch.to(self.device, non_blocking=True))
+        with autocast(self.device, self.precision):
+            latents = self.model.encoder(video)
+            spread = latents.detach().flatten(0, -2).std(0)
+            noise = torch.randn(latents.shape, generator=generator(self.seed, step, "noise")).to(self.device)
+            amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator(self.seed, step, "amount"))
+            noised = latents + MAX_LATENT_NOISE * amount.to(self.device) * spread * noise
+            reconstruction = self.model.decoder(noised)
+        return reconstruction_loss(reconstruction.float(), video)
+
+    def evaluate(self) -> dict[str, float]:
+        """Reconstruction loss, and PSNR in dB, on fixed held-out windows without noise."""
+        losses, errors = [], []
+        for index in range(min(MAX_HELD_OUT, len(self.held_out))):
+            video = to_float(self._windows(self.held_out, [index], generator(0, "held-out", index)).to(self.device))
+            reconstruction = self.model.decoder(self.model.encoder(video))
+            losses.append(reconstruction_loss(reconstruction, video).item())
+            errors.append(psnr(reconstruction.clamp(-1, 1), video))
+        return {"held_out_loss": _mean(losses), "held_out_psnr": _mean(errors)}
+
+    def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
+        """The autoencoder, with the statistics that normalise its latents."""
+        mean, std = self._latent_statistics(tensors)
+        config = replace(self.model.config, latent_mean=tuple(mean.tolist()), latent_std=tuple(std.tolist()))
+        save_autoencoder(run, config, tensors)
+        save_generation_config(run, self.generation)
+        write_index(run)
+
+    @torch.no_grad()
+    def _latent_statistics(self, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        published = Autoencoder(self.model.config)
+        published.load_state_dict(tensors)
+        published = published.eval().to(self.device)
+        latents = []
+        for index in draw_indices(self.seed, 0, min(NUM_STATISTICS_WINDOWS, len(self.training)), len(self.training)):
+            video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
+            latents.append(published.encoder(to_float(video)).flatten(0, -2))
+        flat = torch.cat(latents).double()
+        return flat.mean(0), flat.std(0)
+
+    def _windows(
+        self, clips: list[Clip], indices: list[int], random: torch.Generator
+    ) -> UInt8[Tensor, "b frames height width 3"]:
+        return torch.stack([self._window(clips[index], random) for index in indices])
+
+    def _window(self, clip: Clip, random: torch.Generator) -> UInt8[Tensor, "frames height width 3"]:
+        """A random window; a clip that is too short is extended by its last frame."""
+        config = self.generation
+        duration = probe_video(clip.path).duration_seconds or 0.0
+        latest_start = max(0.0, duration - config.num_frames / config.fps)
+        start = latest_start * float(torch.rand((), generator=random))
+        size = (config.height, config.width)
+        frames, _ = read_video(
+            clip.path, fps=config.fps, size=size, start_seconds=start, num_frames=self.generation.num_frames
+        )
+        window = torch.from_numpy(frames)
+        missing = self.generation.num_frames - len(window)
+        return torch.cat([window, window[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else window
+
+
+def reconstruction_loss(reconstruction: Video, video: Video) -> Tensor:
+    """Mean absolute error of pixels, and of the differences between neighbours in width, height and time."""
+    loss = F.l1_loss(reconstruction, video)
+    error = reconstruction - video
+    for axis in (1, 2, 3):
+        if video.shape[axis] > 1:
+            loss = loss + GRADIENT_WEIGHT * error.diff(dim=axis).abs().mean()
+    return loss
+
+
+def psnr(reconstruction: Video, video: Video) -> float:
+    """Peak signal-to-noise ratio in dB; pixels span 2 (from -1 to 1)."""
+    return float(10 * torch.log10(4 / F.mse_loss(reconstruction, video).clamp_min(1e-10)))
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)

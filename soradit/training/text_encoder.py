@@ -1,0 +1,134 @@
+"""What the text encoder is trained on: to tell which caption belongs to which clip. Step 5.
+
+Radford et al. 2021 (CLIP, arXiv 2103.00020), figure 3: two towers, one for captions and one for clips, and a
+symmetric cross-entropy over all pairs of a batch. The video tower sees cached latents, and is thrown away.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soradit.model.dit import FRAME_HARMONICS, place_in_frame
+from soradit.model.text import TextEncoder
+from soradit.model.weights import save_text, write_index
+from soradit.training.cache import Segment
+from soradit.training.randomness import draw_indices, generator
+
+MAX_HELD_OUT = 100
+INITIAL_TEMPERATURE = 0.07
+MIN_TEMPERATURE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Clips and a caption of each, on the CPU."""
+
+    latents: Float[Tensor, "b t h w latent"]
+    captions: Sequence[str]
+
+
+class VideoTower(nn.Module):
+    """Latents -> one embedding: a small transformer over all spacetime tokens, averaged."""
+
+    def __init__(self, *, latent_channels: int, length: int, width: int, depth: int, heads: int, out: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(latent_channels + 4 * FRAME_HARMONICS, width)
+        self.time = nn.Parameter(0.02 * torch.randn(length, 1, 1, width))
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.out = nn.Linear(width, out)
+
+    def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b out"]:
+        batch, *grid, _ = latents.shape
+        place = place_in_frame(*grid, device=latents.device).expand(batch, -1, -1, -1, -1)
+        x = self.embed(torch.cat([latents, place], dim=-1)) + self.time
+        return self.out(self.layers(rearrange(x, "b t h w c -> b (t h w) c")).mean(1))
+
+
+class TwoTowers(nn.Module):
+    """A text encoder and a video tower into one space, and the temperature of their comparison."""
+
+    def __init__(self, text: TextEncoder, *, latent_channels: int, length: int) -> None:
+        super().__init__()
+        self.text = text.requires_grad_(True)
+        width = text.pooled_dim
+        heads = max(1, width // 64)
+        self.video = VideoTower(
+            latent_channels=latent_channels, length=length, width=width, depth=2, heads=heads, out=width
+        )
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(INITIAL_TEMPERATURE)))
+
+    def forward(self, pairs: Pairs, device: torch.device) -> Float[Tensor, "captions clips"]:
+        """Cosine of every caption with every clip, divided by the temperature."""
+        _, text = self.text(pairs.captions)
+        video = self.video(pairs.latents.to(device))
+        temperature = self.log_temperature.exp().clamp_min(MIN_TEMPERATURE)
+        return F.normalize(text, dim=-1) @ F.normalize(video, dim=-1).T / temperature
+
+
+class TextEncoderObjective:
+    """Tells which of a batch's captions belongs to which of its clips."""
+
+    def __init__(
+        self,
+        model: TwoTowers,
+        *,
+        training: list[Segment],
+        held_out: list[Segment],
+        length: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device)
+        self.training = [segment for segment in training if segment.length >= length]
+        self.held_out = [segment for segment in held_out if segment.length >= length][:MAX_HELD_OUT]
+        self.length, self.batch_size, self.seed, self.device = length, batch_size, seed, device
+
+    def batch(self, step: int) -> Pairs:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        return self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))
+
+    def loss(self, batch: Pairs, step: int) -> Tensor:
+        return contrastive_loss(self.model(batch, self.device))
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss, and how often the right caption is first, or among the first five, of the held-out captions."""
+        logits = self.model(self._pairs(self.held_out, generator(0, "held-out")), self.device)
+        rank = (logits > logits.diagonal()).sum(0)  # captions that a clip likes better than its own
+        return {
+            "held_out_loss": contrastive_loss(logits).item(),
+            "held_out_top1": (rank < 1).float().mean().item(),
+            "held_out_top5": (rank < 5).float().mean().item(),
+        }
+
+    def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
+        trained = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(tensors)
+        save_text(run, self.model.text)
+        self.model.load_state_dict(trained)
+        write_index(run)
+
+    def _pairs(self, segments: list[Segment], random: torch.Generator) -> Pairs:
+        latents, captions = [], []
+        for segment in segments:
+            start = int(torch.randint(segment.length - self.length + 1, (), generator=random))
+            latents.append(segment.window(start, self.length))
+            choice = int(torch.randint(len(segment.clip.captions), (), generator=random))
+            captions.append(segment.clip.captions[choice])
+        return Pairs(latents=torch.stack(latents), captions=captions)
+
+
+def contrastive_loss(logits: Float[Tensor, "captions clips"]) -> Tensor:
+    """Cross-entropy of the diagonal, over clips and over captions, averaged."""
+    right = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2

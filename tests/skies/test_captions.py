@@ -1,0 +1,62 @@
+"""Captions: varied, distinct, repeatable, and true."""
+
+import re
+
+import pytest
+
+from soradit.skies.captions import captions
+from soradit.skies.scene import Scene, draw_scene
+
+_SCENES = [draw_scene(seed) for seed in range(400)]
+
+
+def _texts(scene: Scene) -> list[str]:
+    return [text.lower() for text in captions(scene, scene.seed, 6)]
+
+
+def test_distinct_repeatable_and_prefixes() -> None:
+    for scene in _SCENES[:50]:
+        texts = captions(scene, 5, 6)
+        assert len(set(texts)) == 6
+        assert captions(scene, 5, 3) == texts[:3]
+        assert all(text.isascii() and text == text.strip() for text in texts)
+
+
+def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
+    texts = [text for scene in _SCENES for text in _texts(scene)]
+    vocabulary = {word for text in texts for word in re.findall(r"[a-z-]+", text)}
+    assert len(vocabulary) >= 150
+    assert any("sora is sky" in text for text in texts)
+    assert sum("sky" in text for text in texts) > 0.3 * len(texts)
+    assert min(len(text.split()) for text in texts) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fact"),
+    [
+        (r"\bstar(s|ry)\b(?<!shooting stars)", lambda scene: scene.stars),
+        (r"moon", lambda scene: scene.moon != "none"),
+        (r"aurora|northern lights", lambda scene: scene.aurora),
+        (r"\brain", lambda scene: scene.rain),
+        (r"lightning", lambda scene: scene.lightning),
+        (r"mist|fog", lambda scene: scene.mist),
+        (r"\bsea\b|ocean|water|waves", lambda scene: scene.horizon == "sea"),
+        (r"hills|land\b", lambda scene: scene.horizon == "hills"),
+        (r"\bblue sky", lambda scene: scene.daylight or scene.hour == "night"),
+        (r"sunset|sundown", lambda scene: scene.hour in ("sunset", "dusk")),
+        (r"sunrise", lambda scene: scene.hour in ("sunrise", "dawn")),
+        (r"night\b|midnight", lambda scene: scene.hour == "night"),
+        (r"\bnoon|midday|daylight", lambda scene: scene.daylight),
+        (r"clear sky|cloudless", lambda scene: scene.clouds == "clear"),
+        (r"leftwards|right to left|to the left", lambda scene: "left" in scene.drift),
+        (r"rightwards|left to right|to the right", lambda scene: "right" in scene.drift),
+    ],
+)
+def test_nothing_is_said_that_the_scene_does_not_hold(pattern: str, fact) -> None:  # type: ignore[no-untyped-def]
+    said = 0
+    for scene in _SCENES:
+        for text in _texts(scene):
+            if re.search(pattern, text):
+                said += 1
+                assert fact(scene), f"{text!r} of {scene}"
+    assert said

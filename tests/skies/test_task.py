@@ -1,0 +1,45 @@
+"""The folder that `soradit skies` leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from soradit.errors import SoraditError
+from soradit.tasks.skies import render_skies
+
+_SMALL = {"height": 32, "width": 32, "num_frames": 4, "workers": 1}
+
+
+def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
+    first = render_skies(tmp_path, count=1, seed=5, **_SMALL)
+    before = first[0].read_bytes(), first[0].stat().st_mtime_ns
+    done: list[Path] = []
+    paths = render_skies(tmp_path, count=2, seed=5, on_clip=done.append, **_SMALL)
+    assert paths[0] == first[0]
+    assert (first[0].read_bytes(), first[0].stat().st_mtime_ns) == before
+    assert sorted(done) == paths
+    lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
+    assert all(len(line["text"]) == 4 and line["scene"]["hour"] for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(p.name for p in paths), "metadata.jsonl"])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"count": 0},
+        {"height": 33},
+        {"width": 0},
+        {"num_frames": 0},
+        {"fps": 0},
+        {"captions_per_clip": 0},
+        {"workers": 0},
+    ],
+)
+def test_bad_values_give_one_line(tmp_path: Path, bad: dict[str, int]) -> None:
+    with pytest.raises(SoraditError) as error:
+        render_skies(tmp_path, **{"count": 1, **bad})
+    assert "\n" not in str(error.value)
+    assert str(next(iter(bad.values()))) in str(error.value)
+    assert not list(tmp_path.iterdir())
