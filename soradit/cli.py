@@ -19,6 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+MAX_SEED = 2**63 - 1
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16. auto: what the device is fast at.")]
 Weights = Annotated[str | None, typer.Option(help="Folder of weights.  [default: the bundled ones]")]
@@ -28,10 +30,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave files that exist, and go on.")]
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"soradit {soradit.__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -49,7 +52,7 @@ def generate(
         typer.Option("-o", "--output", metavar="FILE", help="MP4, or a folder.  [default: named by prompt and seed]"),
     ] = None,
     weights: Weights = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same video.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same video.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
     negative: Annotated[str, typer.Option(metavar="PROMPT", help="What the video should not show.")] = "",
@@ -121,7 +124,7 @@ def train(
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of every random draw.")] = 0,
     max_hours: Annotated[float | None, typer.Option(help="Save the state and stop (exit 75) after this.")] = None,
     resume: Annotated[str, typer.Option(metavar="auto|never|PATH", help="Go on from a checkpoint.")] = "auto",
     cache: Annotated[

@@ -13,7 +13,6 @@ from torch import Tensor
 from soradit.device import autocast, choose_device, choose_precision
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import Predict, sample, with_guidance
-from soradit.errors import SoraditError
 from soradit.media.video import write_video
 from soradit.model.autoencoder import Autoencoder, to_uint8
 from soradit.model.dit import DiT
@@ -21,14 +20,12 @@ from soradit.model.text import TextEncoder
 from soradit.model.weights import (
     GenerationConfig,
     find_weights,
+    latent_grid,
     load_autoencoder,
     load_generation_config,
     load_text,
     load_transformer,
 )
-
-MAX_TOKENS = 16_384
-"""Of one video: 32 times the bundled weights' own; attention's cost grows with the square."""
 
 OnStep = Callable[[int, int], None]
 
@@ -124,17 +121,3 @@ class Pipeline:
             return self.transformer(x, t, text, pooled).float()
 
         return predict if guidance == 1 else with_guidance(predict, guidance)
-
-
-def latent_grid(settings: GenerationConfig, token_size: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens."""
-    extent = {"frames": settings.num_frames, "height": settings.height, "width": settings.width}
-    for (name, length), unit in zip(extent.items(), token_size, strict=True):
-        if length % unit:
-            nearest = max(unit, round(length / unit) * unit)
-            raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
-    t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
-    if t * h * w > MAX_TOKENS:
-        size = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
-        raise SoraditError(f"{size} are {t * h * w} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
-    return t, h, w

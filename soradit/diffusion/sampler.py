@@ -77,7 +77,13 @@ SAMPLERS = {"flow": {"ab2": adams_bashforth, "euler": euler}, "noise": {"ddim": 
 
 
 def sample(
-    predict: Predict, noise: Latents, *, process: Process, sampler: str, times: Times, on_step: OnStep = lambda *_: None
+    predict: Predict,
+    noise: Latents,
+    *,
+    process: Process,
+    sampler: str,
+    times: Float[Tensor, " steps_and_one"],
+    on_step: OnStep = lambda *_: None,
 ) -> Latents:
     """Noise -> clean latents, visiting ``times`` (see ``timestep_grid``) with the sampler of that name."""
     return SAMPLERS[process.name][sampler](predict, noise, times.tolist(), process, on_step)

@@ -22,10 +22,7 @@ def patchify(
 
     Raises SoraditError when the video is not a whole number of patches.
     """
-    _, *extent, _ = video.shape
-    for name, length, unit in zip(("frames", "height", "width"), extent, size, strict=True):
-        if length % unit:
-            raise SoraditError(f"{name} {length} is not a multiple of {unit}: {_nearest(length, unit)}")
+    require_whole(video, size)
     pt, ph, pw = size
     return rearrange(video, "b (t pt) (h ph) (w pw) c -> b t h w (pt ph pw c)", pt=pt, ph=ph, pw=pw)
 
@@ -36,6 +33,14 @@ def unpatchify(
     """Put patches back where :func:`patchify` took them from: ``unpatchify(patchify(v, s), s) == v``."""
     pt, ph, pw = size
     return rearrange(patches, "b t h w (pt ph pw c) -> b (t pt) (h ph) (w pw) c", pt=pt, ph=ph, pw=pw)
+
+
+def require_whole(video: Shaped[Tensor, "batch frames height width channels"], size: PatchSize) -> None:
+    """Raise SoraditError when the video is not a whole number of patches."""
+    _, *extent, _ = video.shape
+    for name, length, unit in zip(("frames", "height", "width"), extent, size, strict=True):
+        if length % unit:
+            raise SoraditError(f"{name} {length} is not a multiple of {unit}: {_nearest(length, unit)}")
 
 
 def _nearest(length: int, unit: int) -> str:

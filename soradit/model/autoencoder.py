@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from soradit.media.patches import PatchSize, patchify, unpatchify
+from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
@@ -37,11 +37,11 @@ class AutoencoderConfig:
     """Per channel, over training clips; None until the autoencoder has been fitted."""
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "widths", "latent_mean", "latent_std"):
-            if isinstance(getattr(self, name), list):  # as JSON has it
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
+        for name in ("latent_mean", "latent_std"):
+            if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
+                raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")
 
     @property
     def token_size(self) -> PatchSize:
@@ -144,6 +144,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:
         """Frames must be a multiple of 4, height and width of 32 (``config.token_size``), else SoraditError."""
+        require_whole(video, self.config.token_size)
         return self.normalise(self.encoder(video))
 
     def decode(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:

@@ -84,6 +84,16 @@ def rotate(x: Float[Tensor, "b heads tokens dim"], by: Rotation) -> Float[Tensor
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
+def attend(
+    q: Float[Tensor, "b heads queries dim"], k: Float[Tensor, "b heads keys dim"], v: Float[Tensor, "b heads keys out"]
+) -> Float[Tensor, "b heads queries out"]:
+    """Each query's mean of the values, weighted by its row of softmax(q k^T / sqrt(dim)): steps 8 and 9.
+
+    Vaswani et al. 2017 (arXiv 1706.03762), equation 1. With the identity matrix as values, the weights themselves.
+    """
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 def place_in_frame(t: int, h: int, w: int, *, device: torch.device) -> Float[Tensor, "t h w features"]:
     """Where in the picture a token stands, whatever the picture's size: harmonics of its relative height and width.
 
@@ -129,7 +139,7 @@ class Attention(nn.Module):
         text_k, text_v = rearrange(self.text_to_kv(text), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         q, k = rotate(self.norm_q(q), rotation), rotate(self.norm_k(k), rotation)
         k, v = torch.cat([k, self.norm_k(text_k)], dim=2), torch.cat([v, text_v], dim=2)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         return self.out(rearrange(attended, "b h n d -> b n (h d)"))
 
 

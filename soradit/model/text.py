@@ -89,10 +89,14 @@ def load_text_encoder(text_encoder: str | Path, tokenizer: str | Path) -> TextEn
     Raises SoraditError when it can't be had or isn't a CLIP text encoder.
     """
     try:
-        clip = CLIPTextModelWithProjection.from_pretrained(text_encoder, dtype=torch.float32)
+        clip, loaded = CLIPTextModelWithProjection.from_pretrained(
+            text_encoder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        if missing := sorted(loaded["missing_keys"]):  # which transformers would leave at random values
+            raise ValueError(f"its weights have no {missing[0]}")
         tokens = CLIPTokenizerFast.from_pretrained(tokenizer)
     except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SoraditError(f"cannot load a CLIP text encoder from {text_encoder}: {reason}") from error
     return TextEncoder(clip.eval().requires_grad_(False), tokens)
 

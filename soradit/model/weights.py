@@ -10,6 +10,7 @@ README.md                     the model card
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from soradit.model.dit import DiT, DiTConfig
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
 
+MAX_TOKENS = 16_384
+"""Of one video: 32 times the bundled weights' own; attention's cost grows with the square."""
 BUNDLED = "skies"
 INDEX = "model_index.json"
 TENSORS = "diffusion_pytorch_model.safetensors"
@@ -67,8 +70,24 @@ class GenerationConfig:
             known = " or ".join(SAMPLERS[self.process])
             raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
         for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not math.isfinite(self.guidance):
+            raise SoraditError(f"guidance must be a number, not {self.guidance}")
+
+
+def latent_grid(settings: GenerationConfig, token_size: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens."""
+    extent = {"frames": settings.num_frames, "height": settings.height, "width": settings.width}
+    for (name, length), unit in zip(extent.items(), token_size, strict=True):
+        if length % unit:
+            nearest = max(unit, round(length / unit) * unit)
+            raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
+    t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
+    if t * h * w > MAX_TOKENS:
+        size = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
+        raise SoraditError(f"{size} are {t * h * w} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
+    return t, h, w
 
 
 def find_weights(name: str | Path | None = None) -> Path:
@@ -165,7 +184,10 @@ def _load(model_class: Any, config_class: Any, folder: Path) -> Any:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
-    model: nn.Module = model_class(config)
+    try:
+        model: nn.Module = model_class(config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise SoraditError(f"{folder / 'config.json'} can't be used: {error}") from error
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if wanted != found:
@@ -191,12 +213,17 @@ def _config(config_class: Any, path: Path) -> Any:
         raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
     known = {field.name for field in dataclasses.fields(config_class)}
     try:
-        given = {name: value for name, value in fields.items() if not name.startswith("_")}
+        given = {name: _frozen(value) for name, value in fields.items() if not name.startswith("_")}
         if unknown := sorted(set(given) - known):
             raise ValueError(f"unknown {', '.join(unknown)}")
         return config_class(**given)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, SoraditError) as error:
         raise SoraditError(f"{path} can't be used: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples that configs hold."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _described(config: Any) -> dict:

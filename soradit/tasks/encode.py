@@ -1,5 +1,6 @@
 """``soradit encode``: clips and captions -> cached latents and text embeddings."""
 
+import gc
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from soradit.model.weights import (
     GenerationConfig,
     find_weights,
     fingerprint,
+    latent_grid,
     load_autoencoder,
     load_generation_config,
     load_text,
@@ -51,10 +53,11 @@ def encode(
     """Encode what the cache does not hold yet, with the ``weights``' autoencoder and text encoder.
 
     Clips are read at ``config``'s size and fps; ``captions=False`` leaves their captions alone. A clip that can't be
-    read is named and left out; raises SoraditError when more than a tenth of them are, or for a cache or weights
-    that can't be used.
+    read is named and left out; raises SoraditError when more than a tenth of them are, or for a size, cache or
+    weights that can't be used.
     """
     report = report or Report()
+    latent_grid(config, load_autoencoder(weights).config.token_size)
     _require_writable(cache_folder)
     cache = Cache(
         folder=cache_folder,
@@ -93,11 +96,18 @@ def _encode_clips(
 ) -> dict[Clip, str]:
     """Encode the clips that are missing, and return those that can't be read, and why."""
     bad: dict[Clip, str] = {}
-    missing = [clip for clip in clips if not cache.latents_path(clip).is_file()]
+    missing: list[Clip] = []
+    for clip in clips:
+        try:
+            if not cache.latents_path(clip).is_file():
+                missing.append(clip)
+        except SoraditError as error:
+            _leave_out(clip, error, bad, report)
     if not missing:
         return bad
     autoencoder = load_autoencoder(weights).to(device)
     frames_done = 0
+    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     with report.progress("encoding clips", len(missing)) as progress:
         for done, clip in enumerate(missing, 1):
             try:
@@ -105,10 +115,14 @@ def _encode_clips(
                 save_latents(cache.latents_path(clip), _encode_frames(autoencoder, torch.from_numpy(frames), clip))
                 frames_done += len(frames)
             except SoraditError as error:
-                bad[clip] = str(error)
-                report.note(f"left out: {error}")
+                _leave_out(clip, error, bad, report)
             progress.update(done, f"{frames_done} frames")
     return bad
+
+
+def _leave_out(clip: Clip, error: SoraditError, bad: dict[Clip, str], report: Report) -> None:
+    bad[clip] = str(error)
+    report.note(f"left out: {error}")
 
 
 def _encode_frames(autoencoder: Autoencoder, frames: torch.Tensor, clip: Clip) -> list[torch.Tensor]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import soradit
 from soradit.errors import SoraditError
 from soradit.media.video import check_output_path
-from soradit.model.weights import GenerationConfig, find_weights, fingerprint
-from soradit.pipeline import Pipeline, latent_grid
+from soradit.model.weights import GenerationConfig, find_weights, fingerprint, latent_grid
+from soradit.pipeline import Pipeline
 from soradit.report import Report
 
 
@@ -134,8 +134,9 @@ def _names(pairs: list[tuple[str, int]], output: Path | None) -> list[Path]:
         return [output.with_name(f"{output.stem}-{i:03d}{output.suffix}") for i in range(len(pairs))]
     folder = output or Path()
     names = [f"{_slug(prompt)}-{seed}" for prompt, seed in pairs]
-    repeated = {name for name in names if names.count(name) > 1}
-    return [folder / (f"{name}-{i}.mp4" if name in repeated else f"{name}.mp4") for i, name in enumerate(names)]
+    if len(set(names)) < len(names):
+        names = [f"{i:03d}-{name}" for i, name in enumerate(names)]
+    return [folder / f"{name}.mp4" for name in names]
 
 
 def _slug(prompt: str) -> str:

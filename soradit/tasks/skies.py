@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from soradit.errors import SoraditError
+from soradit.files import write_whole
 from soradit.media.video import write_video
 from soradit.skies.captions import captions
 from soradit.skies.render import render
@@ -73,7 +74,6 @@ def render_skies(
         raise SoraditError(f"workers must be 1 or more, not {workers}")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
-    _write_metadata(folder, paths, seed, captions_per_clip)
     jobs = []
     for index, path in enumerate(paths):
         if path.exists():  # write_video renames when the file is complete
@@ -82,7 +82,10 @@ def render_skies(
             continue
         scene = scene_seed(seed, index)
         jobs.append(_Job(path=path, scene_seed=scene, num_frames=num_frames, height=height, width=width, fps=fps))
-    _run(jobs, workers or os.cpu_count() or 1, on_clip)
+    try:
+        _run(jobs, workers or os.cpu_count() or 1, on_clip)
+    finally:
+        _write_metadata(folder, paths, seed, captions_per_clip)
     return paths
 
 
@@ -123,17 +126,14 @@ def _render_one(job: _Job) -> Path:
 
 
 def _write_metadata(folder: Path, paths: list[Path], seed: int, captions_per_clip: int) -> None:
-    """Writes the lines of these clips, keeping those of other clips that the folder already describes."""
+    """Describe the clips that are there: these, and those that the folder described before."""
     target = folder / "metadata.jsonl"
-    lines = {}
+    rows = {}
     if target.exists():
-        for line in target.read_text(encoding="utf-8").splitlines():
-            lines[json.loads(line)["file_name"]] = line
+        rows = {row["file_name"]: row for row in map(json.loads, target.read_text(encoding="utf-8").splitlines())}
     for index, path in enumerate(paths):
         clip_seed = scene_seed(seed, index)
         scene = draw_scene(clip_seed)
         text = captions(scene, clip_seed, captions_per_clip)
-        lines[path.name] = json.dumps({"file_name": path.name, "text": text, "scene": asdict(scene)})
-    temporary = folder / f".metadata-{os.getpid()}.jsonl"
-    temporary.write_text("".join(line + "\n" for line in lines.values()), encoding="utf-8")
-    os.replace(temporary, target)
+        rows[path.name] = {"file_name": path.name, "text": text, "scene": asdict(scene)}
+    write_whole(target, "".join(json.dumps(row) + "\n" for name, row in rows.items() if (folder / name).exists()))

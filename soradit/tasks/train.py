@@ -25,6 +25,7 @@ from soradit.model.weights import (
     copy_component,
     find_weights,
     has_component,
+    latent_grid,
     load_autoencoder,
     load_generation_config,
     load_text,
@@ -158,12 +159,14 @@ def _saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderCon
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     saved = has_component(config.run, "vae")
-    device = choose_device(config.device)
+    generation, device = load_generation_config(config.run), choose_device(config.device)
+    model = load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig())
+    latent_grid(generation, model.config.token_size)
     objective = AutoencoderObjective(
-        load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig()),
+        model,
         training=clips.training,
         held_out=clips.held_out,
-        generation=load_generation_config(config.run),
+        generation=generation,
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=device,
@@ -222,7 +225,12 @@ def _prepare_run(config: TrainConfig) -> None:
     dropped = {"transformer"} if config.component != "transformer" or _is_fresh(config, generation) else set()
     if config.fresh:
         dropped |= {"vae": {"vae"}, "text_encoder": {"text_encoder", "tokenizer"}}.get(config.component, set())
-    config.run.mkdir(parents=True, exist_ok=True)
+    try:
+        config.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SoraditError(
+            f"can't make the run's folder {config.run} ({error.strerror}): choose another with -o"
+        ) from error
     if base is not None:
         for component in {"transformer", "vae", "text_encoder", "tokenizer"} - dropped:
             copy_component(base, config.run, component)
@@ -280,7 +288,7 @@ def _checkpoint_to_resume(config: TrainConfig, described: dict[str, dict]) -> Pa
         ("train", {"data", "run", "cache", "resume", "device", "precision"}),
     ):
         for name, value in described[section].items():
-            before = state[section].get(name)
+            before = state.get(section, {}).get(name)
             if name not in may_change and before != value:
                 raise SoraditError(
                     f"{config.run} was started with {name} {before}, not {value}: "

@@ -16,13 +16,17 @@ from soradit.model.principal_components import fit_to_principal_components
 from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
 from soradit.training.randomness import draw_indices, generator
 
-MAX_LATENT_NOISE = 0.1
+MAX_LATENT_NOISE = 0.03
 """Noise on training latents, in their standard deviations, at most: it makes the decoder forgive small errors."""
 GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
+CROP = 128
+"""Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
 NUM_FITTING_WINDOWS = 192
 NUM_STATISTICS_WINDOWS = 64
 MAX_HELD_OUT = 16
+MIN_LATENT_STD = 1e-4
+"""Of a channel that never changes, which can't be given unit variance."""
 
 Video = Float[Tensor, "b frames height width 3"]
 
@@ -51,12 +55,14 @@ class AutoencoderObjective:
     def fit(self) -> None:
         """Start from the principal components of training windows."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
-        video = self._windows(self.training, indices, generator(self.seed, "fit"))
+        random = generator(self.seed, "fit")
+        video = torch.stack([_crop(self._window(self.training[index], random), random) for index in indices])
         fit_to_principal_components(self.model, to_float(video), self.seed)
 
     def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
-        return self._windows(self.training, indices, generator(self.seed, step, "window"))
+        random = generator(self.seed, step, "window")
+        return _crop(self._windows(self.training, indices, random), random)
 
     def loss(self, batch: UInt8[Tensor, "b frames height width 3"], step: int) -> Tensor:
         video = to_float(batch.to(self.device, non_blocking=True))
@@ -97,7 +103,7 @@ class AutoencoderObjective:
             video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
         flat = torch.cat(latents).double()
-        return flat.mean(0), flat.std(0)
+        return flat.mean(0), flat.std(0).clamp_min(MIN_LATENT_STD)
 
     def _windows(
         self, clips: list[Clip], indices: list[int], random: torch.Generator
@@ -117,6 +123,15 @@ class AutoencoderObjective:
         window = torch.from_numpy(frames)
         missing = self.generation.num_frames - len(window)
         return torch.cat([window, window[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else window
+
+
+def _crop(video: UInt8[Tensor, "*b t height width 3"], random: torch.Generator) -> UInt8[Tensor, "*b t h w 3"]:
+    """A random part of the picture, the same one throughout."""
+    height, width = video.shape[-3:-1]
+    h, w = min(CROP, height), min(CROP, width)
+    y = int(torch.randint(height - h + 1, (), generator=random))
+    x = int(torch.randint(width - w + 1, (), generator=random))
+    return video[..., y : y + h, x : x + w, :]
 
 
 def reconstruction_loss(reconstruction: Video, video: Video) -> Tensor:

@@ -33,6 +33,7 @@ class Cache:
     fps: int
 
     def latents_path(self, clip: Clip) -> Path:
+        """Raises SoraditError when the clip can't be opened."""
         transform = f"{self.vae}-{self.width}x{self.height}-{self.fps}fps"
         return self.folder / "latents" / transform / f"{_content_hash(clip.path)}.safetensors"
 
@@ -68,9 +69,15 @@ def save_text(path: Path, tokens: Tensor, pooled: Tensor) -> None:
 
 
 def read_text(path: Path) -> tuple[Tensor, Tensor]:
-    """Token embeddings (captions, words, text) and pooled embeddings (captions, pooled), in float32."""
-    tensors = load_file(path)
-    return tensors["tokens"].float(), tensors["pooled"].float()
+    """Token embeddings (captions, words, text) and pooled embeddings (captions, pooled), in float32.
+
+    Raises SoraditError when the file is damaged.
+    """
+    try:
+        tensors = load_file(path)
+        return tensors["tokens"].float(), tensors["pooled"].float()
+    except (SafetensorError, OSError, KeyError) as error:
+        raise _damaged(path, error) from error
 
 
 def segments_of(clip: Clip, path: Path) -> list[Segment]:
@@ -82,7 +89,11 @@ def segments_of(clip: Clip, path: Path) -> list[Segment]:
                 for name in sorted(file.keys())
             ]
     except (SafetensorError, OSError) as error:
-        raise SoraditError(f"cache file {path} is damaged ({error}): delete it and run again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SoraditError:
+    return SoraditError(f"cache file {path} is damaged ({error}): delete it and run again")
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -90,8 +101,17 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: t.to(torch.float16).cpu().contiguous() for name, t in tensors.items()}, path)
 
 
-@cache
 def _content_hash(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _hash_of_version(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+@cache
+def _hash_of_version(path: Path, size_bytes: int, mtime_ns: int) -> str:
+    """Reads the file once, unless it was edited since."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

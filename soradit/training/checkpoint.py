@@ -23,12 +23,15 @@ PREFIX = "step-"
 def save_checkpoint(
     run: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer, state: dict
 ) -> None:
-    """Write everything that the next step depends on, then make it visible by one rename."""
+    """Write everything that the next step depends on, then make it visible by one rename.
+
+    Raises SoraditError when it can't be written; earlier checkpoints are untouched.
+    """
     target = run / "checkpoints" / f"{PREFIX}{step:08d}"
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
         save_file(_contiguous(ema), temporary / "ema.safetensors")
         save_file(_contiguous(_flatten(optimizer)), temporary / "optimizer.safetensors")
@@ -38,6 +41,8 @@ def save_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
         _sync(target.parent)
+    except (SafetensorError, OSError) as error:
+        raise SoraditError(f"can't save {target}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -57,7 +62,10 @@ def list_checkpoints(run: Path) -> list[Path]:
 def read_state(checkpoint: Path) -> dict:
     """The ``state.json`` of a checkpoint; raises SoraditError when it can't be read."""
     try:
-        return json.loads((checkpoint / "state.json").read_text())
+        state = json.loads((checkpoint / "state.json").read_text())
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+            raise ValueError("its state.json names no step")
+        return state
     except (OSError, ValueError) as error:
         raise SoraditError(f"{checkpoint} is not a checkpoint: {error}") from error
 

@@ -5,12 +5,13 @@ weights. What is the same is here: AdamW with warm-up and cosine decay, gradient
 (EMA), held-out evaluation, metrics, checkpoints, and exact resume.
 """
 
+import gc
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,11 @@ class LoopConfig:
         for name in ("steps", "batch_size", "learning_rate", "evaluate_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) <= 0:
                 raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise SoraditError(f"max-hours must be above 0, not {self.max_hours}")
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the loop trains."""
 
@@ -77,7 +81,7 @@ def run_loop(
     Raises StateSaved when a signal or ``max_hours`` ends it early: run again to go on.
     """
     model = objective.model.train()
-    optimizer = _adamw(model, config)
+    optimizer = adamw(model, config)
     ema = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     first_step = 0
     if resume_from is not None:
@@ -85,7 +89,8 @@ def run_loop(
         first_step = read_state(resume_from)["step"]
         report.note(f"resuming from {resume_from}")
     metrics = Metrics(run / "metrics.csv", first_step)
-    deadline = time.monotonic() + 3600 * config.max_hours if config.max_hours else math.inf
+    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
+    deadline = time.monotonic() + 3600 * (config.max_hours or math.inf)
 
     def save(step: int) -> None:
         save_checkpoint(run, step, model, ema, optimizer, describe)
@@ -106,7 +111,7 @@ def run_loop(
                 row |= evaluate_average(objective, ema)
             metrics.write(done, row)
             progress.update(done, metrics.summary)
-            if stop.requested or time.monotonic() > deadline:
+            if done < config.steps and (stop.requested or time.monotonic() > deadline):
                 save(done)
                 why = stop.requested or f"--max-hours {config.max_hours}"
                 raise StateSaved(f"{why}: state saved at step {done} of {config.steps} in {run}; run again to go on")
@@ -168,7 +173,8 @@ def evaluate_average(objective: Objective, ema: dict[str, Tensor]) -> dict[str, 
         model.train()
 
 
-def _adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+def adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},

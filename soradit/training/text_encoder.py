@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from soradit.errors import SoraditError
 from soradit.model.dit import FRAME_HARMONICS, place_in_frame
 from soradit.model.text import TextEncoder
 from soradit.model.weights import save_text, write_index
@@ -92,6 +93,11 @@ class TextEncoderObjective:
         self.model = model.to(device)
         self.training = [segment for segment in training if segment.length >= length]
         self.held_out = [segment for segment in held_out if segment.length >= length][:MAX_HELD_OUT]
+        if not self.training or not self.held_out:
+            longest = max((segment.length for segment in [*training, *held_out]), default=0)
+            raise SoraditError(
+                f"clips of {4 * length} frames are needed, and some held out (the longest has {4 * longest})"
+            )
         self.length, self.batch_size, self.seed, self.device = length, batch_size, seed, device
 
     def batch(self, step: int) -> Pairs:

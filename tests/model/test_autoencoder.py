@@ -1,0 +1,135 @@
+"""The autoencoder: step 3 by hand, a start at a PCA, neighbours that see each other, normalised latents."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from soradit.errors import SoraditError
+from soradit.media.patches import patchify, unpatchify
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, ResidualBlock, to_float, to_uint8
+from soradit.model.principal_components import fit_to_principal_components
+
+SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
+
+
+def randomised(config: AutoencoderConfig = SMALL) -> Autoencoder:
+    """As after training: no layer is zero any more."""
+    torch.manual_seed(0)
+    model = Autoencoder(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    return model.eval()
+
+
+def waves(clips: int = 8, frames: int = 8, height: int = 64, width: int = 96) -> Tensor:
+    """Smooth moving patterns of random direction, speed and colour, in [-1, 1]."""
+    random = torch.Generator().manual_seed(1)
+    t, y, x = torch.meshgrid(torch.arange(frames), torch.arange(height), torch.arange(width), indexing="ij")
+    a, b, c, phase = (torch.rand(4, clips, 1, 1, 1, 3, generator=random) - 0.5) * torch.tensor(
+        [0.5, 0.2, 0.2, 6.0]
+    ).view(4, 1, 1, 1, 1, 1)
+    return (a * t[..., None] + b * y[..., None] + c * x[..., None] + phase).sin() * 0.8
+
+
+def test_first_layer_is_weights_times_patch_plus_bias_then_relu() -> None:
+    model = randomised()
+    video = torch.rand(1, 4, 32, 32, 3) * 2 - 1
+    weight, bias = (p.detach().double().numpy() for p in (model.encoder.project.weight, model.encoder.project.bias))
+    patch = [
+        video[0, frame, 8 + y, 16 + x, colour].item()
+        for frame in range(4)
+        for y in range(8)
+        for x in range(8)
+        for colour in range(3)
+    ]
+    expected = [
+        max(0.0, sum(w * p for w, p in zip(row, patch, strict=True)) + b) for row, b in zip(weight, bias, strict=True)
+    ]
+    actual = model.encoder.project(patchify(video, (4, 8, 8)))[0, 0, 1, 2]
+    assert 0 < np.count_nonzero(expected) < len(expected)
+    np.testing.assert_allclose(actual.detach().numpy(), expected, atol=1e-5)
+
+
+def test_residual_block_is_the_identity_at_first() -> None:
+    x = torch.randn(2, 3, 4, 5, 16)
+    assert torch.equal(ResidualBlock(16)(x), x)
+
+
+@pytest.mark.parametrize("grid", [(1, 1, 1), (2, 3, 1), (1, 2, 4)])
+def test_a_latent_vector_stands_for_a_token_of_pixels(grid: tuple[int, int, int]) -> None:
+    model = randomised()
+    t, h, w = (unit * count for unit, count in zip((4, 32, 32), grid, strict=True))
+    latents = model.encode(torch.zeros(2, t, h, w, 3))
+    assert latents.shape == (2, *grid, 16)
+    decoded = model.decode(latents)
+    assert decoded.shape == (2, t, h, w, 3)
+    assert decoded.abs().max() <= 1
+
+
+def test_fitted_reconstruction_is_as_good_as_a_pca() -> None:
+    video = waves()
+    model = Autoencoder(AutoencoderConfig(widths=(96, 192, 256), blocks_per_stage=1, latent_channels=16))
+    fit_to_principal_components(model, video, seed=0)
+    with torch.no_grad():
+        error = (model.decoder(model.encoder(video)) - video).square().mean().item()
+    patches = patchify(video, (4, 32, 32))
+    flat = patches.flatten(0, 3)
+    mean = flat.mean(0)
+    directions = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:16]
+    pca = unpatchify(((flat - mean) @ directions.T @ directions + mean).view_as(patches), (4, 32, 32))
+    pca_error = (pca - video).square().mean().item()
+    assert pca_error > 1e-4
+    assert error <= 1.1 * pca_error
+
+
+def test_fitting_is_the_same_for_the_same_seed() -> None:
+    first, second = Autoencoder(SMALL), Autoencoder(SMALL)
+    second.load_state_dict(first.state_dict())
+    for model in (first, second):
+        fit_to_principal_components(model, waves(4), seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_neighbouring_patches_see_each_other() -> None:
+    model = randomised()
+    video = torch.zeros(1, 8, 64, 64, 3)
+    changed = video.clone()
+    changed[0, 2, 5, 6] = 1.0  # in the first token
+    moved = (model.encode(changed) - model.encode(video)).abs().amax(-1)[0]
+    assert (moved > 0).all()  # next to it in time, height, width, and across corners
+
+
+def test_normalise_and_denormalise_are_inverse() -> None:
+    model = Autoencoder(
+        AutoencoderConfig(latent_channels=3, latent_mean=(1.0, -2.0, 0.5), latent_std=(0.1, 1.0, 20.0))
+    )
+    latents = torch.randn(2, 1, 4, 4, 3) * model.latent_std + model.latent_mean
+    normal = model.normalise(latents)
+    torch.testing.assert_close(model.denormalise(normal), latents)
+    torch.testing.assert_close(normal[..., 1], latents[..., 1] + 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "unit", "value"), [((6, 32, 32), 4, 6), ((4, 40, 32), 32, 40), ((4, 32, 16), 32, 16)]
+)
+def test_a_size_that_does_not_fit_is_named(shape: tuple[int, int, int], unit: int, value: int) -> None:
+    with pytest.raises(SoraditError, match=rf" {value} is not a multiple of {unit}: use"):
+        Autoencoder(SMALL).encode(torch.zeros(1, *shape, 3))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"patch_size": (4, 8)}, {"patch_size": (4, 0, 8)}, {"latent_channels": 4, "latent_mean": (1.0, 2.0)}],
+)
+def test_a_config_that_cannot_be_is_refused(wrong: dict) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        AutoencoderConfig(**wrong)
+
+
+def test_pixels_survive_the_way_to_float_and_back() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    assert (to_float(every).min(), to_float(every).max()) == (-1, 1)
+    assert torch.equal(to_uint8(to_float(every)), every)
+    assert to_uint8(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]

@@ -1,0 +1,98 @@
+"""What the autoencoder learns from: windows that depend on the step alone, and statistics for its latents."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soradit.media.clips import Clip, find_clips
+from soradit.media.video import write_video
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
+from soradit.model.weights import GenerationConfig, load_autoencoder
+from soradit.training import autoencoder
+from soradit.training.autoencoder import AutoencoderObjective, psnr, reconstruction_loss
+
+GENERATION = GenerationConfig(height=64, width=64, num_frames=16)
+SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
+
+
+def objective(clips: list[Clip], seed: int = 0) -> AutoencoderObjective:
+    torch.manual_seed(0)
+    return AutoencoderObjective(
+        Autoencoder(SMALL),
+        training=clips,
+        held_out=clips[:2],
+        generation=GENERATION,
+        batch_size=2,
+        seed=seed,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+    )
+
+
+def test_batches_depend_on_nothing_but_the_step(clips: Path) -> None:
+    first, second = (objective(find_clips(clips)) for _ in range(2))
+    second.batch(0)
+    assert first.batch(3).shape == (2, 16, 64, 64, 3)
+    assert torch.equal(first.batch(3), second.batch(3))
+    assert not torch.equal(first.batch(3), first.batch(4))
+    assert torch.equal(first.loss(first.batch(3), 3), second.loss(second.batch(3), 3))
+
+
+def test_published_latents_have_unit_variance(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoencoder, "NUM_FITTING_WINDOWS", 8)
+    training = objective(find_clips(clips))
+    training.fit()
+    training.publish(tmp_path, training.model.state_dict())
+    published = load_autoencoder(tmp_path)
+    video = to_float(training._windows(training.training, list(range(8)), torch.Generator()))
+    latents = published.encode(video).flatten(0, -2)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(16), atol=0.15, rtol=0)
+    torch.testing.assert_close(latents.std(0), torch.ones(16), atol=0.15, rtol=0)
+
+
+def test_training_starts_as_a_compression_and_improves(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "NUM_FITTING_WINDOWS", 8)
+    training = objective(find_clips(clips))
+    before = training.evaluate()
+    training.fit()
+    fitted = training.evaluate()
+    assert fitted["held_out_psnr"] > before["held_out_psnr"] + 6
+    optimizer = torch.optim.AdamW(training.model.parameters(), lr=1e-3)
+    batch = training.batch(0)
+    losses = []
+    for step in range(12):
+        loss = training.loss(batch, step)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_still_clips_are_normalised_without_dividing_by_nothing(tmp_path: Path) -> None:
+    write_video(tmp_path / "black.mp4", np.zeros((16, 64, 64, 3), np.uint8), fps=16)
+    training = objective([Clip(path=tmp_path / "black.mp4", captions=("night",))])
+    training.publish(tmp_path, training.model.state_dict())
+    assert load_autoencoder(tmp_path).encode(torch.zeros(1, 16, 64, 64, 3)).isfinite().all()
+
+
+def test_short_clips_are_extended(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "short.mp4", frames, fps=16, crf=1)
+    training = objective([Clip(path=tmp_path / "short.mp4", captions=("short",))])
+    window = training.batch(0)[0]
+    assert len(window) == 16
+    assert torch.equal(window[6:], window[5:6].expand(10, -1, -1, -1))
+
+
+def test_loss_and_psnr_by_hand() -> None:
+    video = torch.zeros(1, 4, 8, 8, 3)
+    assert reconstruction_loss(video + 0.2, video).item() == pytest.approx(0.2)
+    flicker = torch.tensor([0.2, -0.2, 0.2, -0.2])[None, :, None, None, None].expand_as(video)
+    assert reconstruction_loss(flicker, video).item() == pytest.approx(0.2 + 0.5 * 0.4)
+    assert psnr(video + 0.2, video) == pytest.approx(20)
+    assert reconstruction_loss(video, video).item() == 0
