@@ -1,5 +1,6 @@
 """The command line: each command parses its options, makes one call, and reports. No torch at module level."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def generate(
 def train(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of captioned clips.", show_default=False)],
     run: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")] = Path("run"),
-    component: Annotated[str, typer.Option(help="transformer, vae or text_encoder.")] = "transformer",
+    component: Annotated[str, typer.Option(help="transformer, vae, decoder or text_encoder.")] = "transformer",
     weights: Annotated[
         str | None, typer.Option(metavar="BASE", help="Weights to start from.  [default: the bundled ones]")
     ] = None,
@@ -217,6 +218,47 @@ def encode(
 
 
 @app.command()
+def check(
+    clips: Annotated[Path, typer.Argument(help="Folder of captioned clips.", show_default=False)],
+    weights: Weights = None,
+    size: Size = None,
+    fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
+    frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
+    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 when a larger share is dropped.")] = 0.1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON line per file on stdout, instead of a table.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML page to write, with thumbnails and captions.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tell what each clip is, what training will use of it, and why not more.
+
+    soradit check clips
+    """
+    height, width = _height_width(size)
+
+    from soradit.console import TerminalOfRows, visible
+    from soradit.tasks.check import HEADER
+    from soradit.tasks.check import check as run
+
+    rows = run(
+        clips,
+        weights=weights,
+        overrides={"height": height, "width": width, "num_frames": frames, "fps": fps},
+        max_bad=max_bad,
+        sheet=sheet,
+        overwrite=overwrite,
+        report=TerminalOfRows(),
+    )
+    for number, row in enumerate(rows):
+        lines = (row.to_json(),) if as_json else (HEADER if number == 0 else ()) + row.to_lines()
+        for line in lines:
+            _print(visible(line))
+
+
+@app.command()
 def skies(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go.", show_default=False)],
     count: Annotated[int, typer.Option(help="Clips in all; those that exist are kept.")] = 24,
@@ -256,9 +298,47 @@ def skies(
         _print(str(path))
 
 
+@app.command()
+def byhand(
+    step: Annotated[str | None, typer.Option(metavar="N|N-M", help="Only these of the 14 steps.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="No colour, and ASCII only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Every value, as a JSON line per step.")] = False,
+    worksheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a sheet with blanks, and its answers: .html or .md.")
+    ] = None,
+    quiz: Annotated[bool, typer.Option("--quiz", help="Ask, and say right or wrong.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Work the diffusion transformer's 14 steps in small numbers, by the code that trains and generates.
+
+    soradit byhand --step 7
+    """
+    from soradit.byhand.steps import BadUsage, parse_selection
+
+    selection = parse_selection(step)
+    if sum((as_json, worksheet is not None, quiz)) > 1:
+        raise BadUsage("--json, --worksheet and --quiz exclude one another")
+
+    from soradit.byhand.exercise import work
+    from soradit.byhand.lesson import tell
+    from soradit.byhand.terminal import ask_steps, show_json, show_steps
+    from soradit.byhand.worksheet import write_worksheet
+
+    steps = [one for one in tell(work()) if one.number in selection]
+    if worksheet is not None:
+        write_worksheet(worksheet, steps, overwrite=overwrite)
+        _print(str(worksheet))
+    elif as_json:
+        show_json(steps)
+    elif quiz:
+        ask_steps(steps, plain=plain)
+    else:
+        show_steps(steps, plain=plain)
+
+
 def _print(line: str) -> None:
-    """Data goes to stdout, whole lines at once."""
-    sys.stdout.write(line + "\n")
+    """Data goes to stdout, whole lines at once, and paths as the file system has them."""
+    sys.stdout.buffer.write(os.fsencode(line) + b"\n")
     sys.stdout.flush()
 
 

@@ -26,6 +26,18 @@ class Terminal(Report):
             bar.close()
 
 
+class TerminalOfRows(Terminal):
+    """For a command whose rows, on stdout, are progress enough where they are seen, and would break a live line."""
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        if sys.stdout.isatty():
+            yield Progress()
+        else:
+            with super().progress(what, total) as bar:
+                yield bar
+
+
 class _PlainLines(Progress):
     """``training 120/2000, loss 0.71, 3.2 s each, 1:40:16 left``"""
 
@@ -68,7 +80,8 @@ class _LiveLine(Progress):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         note = TextColumn("{task.fields[note]}", markup=False)
-        self.bar = RichProgress(*columns, note, console=Console(stderr=True), transient=True)
+        # Not redirected: what a command prints meanwhile is data, and belongs on stdout.
+        self.bar = RichProgress(*columns, note, console=Console(stderr=True), transient=True, redirect_stdout=False)
         self.task = self.bar.add_task(escape(what), total=total, note="")
         self.bar.start()
 
@@ -81,7 +94,12 @@ class _LiveLine(Progress):
 
 def write_line(text: str) -> None:
     """One line to stderr, whole and unstyled; control characters are shown, not obeyed."""
-    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def visible(text: str) -> str:
+    """Text with its control characters, and whatever else has no shape of its own, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _duration(seconds: float) -> str:

@@ -48,14 +48,15 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.media.video import read_video
     from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
     from soradit.model.dit import DiT, DiTConfig
-    from soradit.model.principal_components import fit_to_principal_components
+    from soradit.model.fitting import fit_autoencoder
     from soradit.model.text import TextEncoderConfig, new_text_encoder
     from soradit.model.weights import GenerationConfig, save_transformer
     from soradit.tasks.encode import encode
-    from soradit.tasks.train import TrainConfig, train
+    from soradit.tasks.train import train
     from soradit.training.autoencoder import AutoencoderObjective
     from soradit.training.cache import segments_of
     from soradit.training.loop import LoopConfig, Report, run_loop
+    from soradit.training.run import TrainConfig
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 
     torch.manual_seed(0)
@@ -67,7 +68,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     autoencoder = Autoencoder(AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16))
     frames = [read_video(clip.path, num_frames=16)[0] for clip in found]
-    fit_to_principal_components(autoencoder, to_float(torch.stack([torch.from_numpy(f) for f in frames])), seed=0)
+    fit_autoencoder(autoencoder, to_float(torch.stack([torch.from_numpy(f) for f in frames])), seed=0)
     objective = AutoencoderObjective(
         autoencoder, training=found, held_out=found[:1], generation=generation, precision=torch.float32, **shared
     )

@@ -42,7 +42,7 @@ def test_off_a_terminal_a_plain_line_every_few_seconds(clock: Clock, capfd: pyte
     assert "\x1b" not in err
     assert "\r" not in err
     assert 10 <= len(lines) <= 12
-    assert lines[1] == "training 11/100, loss 11, 1.0 s each, 1:29 left"
+    assert lines[1] == "training 20/100, loss 20, 1.0 s each, 1:20 left"
     assert lines[-1] == "training 100/100, loss 100, 1.0 s each"
 
 

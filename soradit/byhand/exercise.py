@@ -207,7 +207,9 @@ def work() -> Worked:
     )
 
 
-def _update(transformer: PaperTransformer, loss: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+def _update(
+    transformer: PaperTransformer, loss: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """One step of the product's optimizer: parameters before, their gradients, parameters after."""
     config = LoopConfig(steps=1, batch_size=1, learning_rate=LEARNING_RATE, weight_decay=0.0)
     optimizer = adamw(transformer, config)

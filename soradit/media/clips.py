@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -21,7 +21,25 @@ class Clip:
     """A video file and what it shows; one of several captions is as good as another."""
 
     path: Path
-    captions: tuple[str, ...]  # at least one
+    captions: tuple[str, ...]  # at least one, once find_clips has accepted it
+    caption_place: str = field(default="", compare=False)  # ".txt", "metadata.csv:2", or of several rows "...:2,5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A reason for which ``find_clips`` refuses a folder."""
+
+    path: Path  # what it is about: the folder, a metadata file, a clip or its text
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """All that a folder holds, right or wrong."""
+
+    clips: list[Clip]  # sorted by name, also those without captions, and files named by metadata that are no videos
+    problems: list[Problem]  # the first is the one that find_clips raises
+    stray_texts: list[Path]  # .txt files without a clip beside them
 
 
 def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
@@ -35,21 +53,36 @@ def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
     Raises SoraditError when there is no clip, a clip has no caption, a metadata file is malformed (named with
     its line), or a row names a file that is missing or outside ``folder``.
     """
+    survey = survey_clips(folder, require_captions=require_captions)
+    if survey.problems:
+        raise SoraditError(survey.problems[0].message)
+    return [clip if clip.captions else replace(clip, captions=("",)) for clip in survey.clips]
+
+
+def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
+    """Look through ``folder`` as ``find_clips`` does, and go on where that stops.
+
+    Raises SoraditError when there is no such folder.
+    """
     if not folder.is_dir():
         raise SoraditError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    paths = _find_videos(folder)
-    captions = _read_metadata(folder, set(paths))
-    if not paths:
-        raise SoraditError(f"{folder}: holds no clips; looked for {' '.join(VIDEO_SUFFIXES)}, in subfolders too")
-    clips = [Clip(path=path, captions=captions.get(path) or _text_beside(path)) for path in paths]
-    bare = [clip for clip in clips if not clip.captions]
-    if bare and require_captions:
-        path = bare[0].path
-        raise SoraditError(
-            f"{path}: has no caption (so {len(bare)} of {len(clips)} clips); write it into "
-            f"{path.with_suffix('.txt').name} beside it, or into {' or '.join(METADATA_NAMES)}"
-        )
-    return [clip if clip.captions else Clip(path=clip.path, captions=("",)) for clip in clips]
+    problems: list[Problem] = []
+    videos = _find_files(folder, VIDEO_SUFFIXES, problems)
+    captions = _read_metadata(folder, set(videos), problems)
+    if not videos:
+        message = f"{folder}: holds no clips; looked for {' '.join(VIDEO_SUFFIXES)}, in subfolders too"
+        problems.append(Problem(path=folder, message=message))
+    clips = []
+    for path in sorted({*videos, *captions}, key=lambda path: path.relative_to(folder).as_posix()):
+        texts, place = captions.get(path, ((), ""))
+        if not texts:
+            texts, place = _text_beside(path, problems), ".txt"
+        clips.append(Clip(path=path, captions=texts, caption_place=place if texts else ""))
+    if require_captions:
+        problems += _without_caption(clips)
+    claimed = {clip.path.with_suffix(".txt") for clip in clips}
+    texts_found = _find_files(folder, (".txt",), [])
+    return Survey(clips=clips, problems=problems, stray_texts=[path for path in texts_found if path not in claimed])
 
 
 def split_clips(clips: list[Clip], *, held_out_fraction: float = 0.05) -> tuple[list[Clip], list[Clip]]:
@@ -92,44 +125,64 @@ def segments(num_frames: int, *, window_frames: int, max_segment_frames: int) ->
         start += length
 
 
-def _find_videos(folder: Path) -> list[Path]:
-    """Every video that is not hidden, sorted by its path below ``folder``."""
+def _find_files(folder: Path, suffixes: tuple[str, ...], problems: list[Problem]) -> list[Path]:
+    """Every file of these kinds that is not hidden, sorted by its path below ``folder``."""
 
     def unreadable(error: OSError) -> None:
-        raise SoraditError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+        message = f"{error.filename}: cannot be listed: {error.strerror}"
+        problems.append(Problem(path=Path(error.filename), message=message))
 
     paths = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+            Path(parent, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _text_beside(path: Path) -> tuple[str, ...]:
+def _without_caption(clips: list[Clip]) -> list[Problem]:
+    bare = [clip.path for clip in clips if not clip.captions]
+    return [
+        Problem(
+            path=path,
+            message=f"{path}: has no caption (so {len(bare)} of {len(clips)} clips); write it into "
+            f"{path.with_suffix('.txt').name} beside it, or into {' or '.join(METADATA_NAMES)}",
+        )
+        for path in bare
+    ]
+
+
+def _text_beside(path: Path, problems: list[Problem]) -> tuple[str, ...]:
     text_path = path.with_suffix(".txt")
     if not text_path.is_file():
         return ()
-    caption = _one_line("".join(_lines(text_path)))
+    caption = _one_line("".join(_lines(text_path, problems)))
     return (caption,) if caption else ()
 
 
-def _read_metadata(folder: Path, paths: set[Path]) -> dict[Path, tuple[str, ...]]:
-    """Captions by clip, from the metadata file if there is one; ``paths`` are the clips that were found."""
+def _read_metadata(folder: Path, videos: set[Path], problems: list[Problem]) -> dict[Path, tuple[tuple[str, ...], str]]:
+    """Captions, and where they stand, by the file that a row names; ``videos`` are the clips that were found."""
     files = [folder / name for name in METADATA_NAMES if (folder / name).is_file()]
     if len(files) > 1:
-        raise SoraditError(f"{folder}: holds both {' and '.join(METADATA_NAMES)}; keep one of them")
-    captions: dict[Path, tuple[str, ...]] = {}
+        message = f"{folder}: holds both {' and '.join(METADATA_NAMES)}; keep one of them"
+        problems.append(Problem(path=folder, message=message))
+    captions: dict[Path, tuple[tuple[str, ...], str]] = {}
     for file in files:
-        for line, row in _jsonl_rows(file) if file.suffix == ".jsonl" else _csv_rows(file):
-            path = _clip_path(folder, row.get("file_name"), f"{file}:{line}")
-            if path not in paths:
+        read_rows = _jsonl_rows if file.suffix == ".jsonl" else _csv_rows
+        for line, row in read_rows(file, problems):
+            try:
+                path = _clip_path(folder, row.get("file_name"), f"{file}:{line}")
+                texts = _row_captions(row.get("text"), f"{file}:{line}")
+            except SoraditError as error:
+                problems.append(Problem(path=file, message=str(error)))
+                continue
+            if path not in videos:
                 reason = f"is none of {' '.join(VIDEO_SUFFIXES)}, or hidden" if path.exists() else "does not exist"
-                raise SoraditError(f"{file}:{line}: names {path}, which {reason}")
-            captions[path] = captions.get(path, ()) + _row_captions(row.get("text"), f"{file}:{line}")
+                problems.append(Problem(path=path, message=f"{file}:{line}: names {path}, which {reason}"))
+            if path in videos or path.is_file():
+                before, place = captions.get(path, ((), ""))
+                captions[path] = before + texts, f"{place},{line}" if place else f"{file.name}:{line}"
     return captions
 
 
@@ -156,45 +209,52 @@ def _row_captions(text: Any, place: str) -> tuple[str, ...]:
     return tuple(caption for item in texts if (caption := _one_line(item)))
 
 
-def _jsonl_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _jsonl_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with their line numbers."""
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(_lines(file, problems), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SoraditError(f"{file}:{number}: is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SoraditError(f'{file}:{number}: is not a JSON object like {{"file_name": ..., "text": ...}}')
-        yield number, row
+            problems.append(Problem(path=file, message=f"{file}:{number}: is not JSON: {error}"))
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            message = f'{file}:{number}: is not a JSON object like {{"file_name": ..., "text": ...}}'
+            problems.append(Problem(path=file, message=message))
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the number of their last line."""
-    reader = csv.DictReader(_lines(file), strict=True)
+    reader = csv.DictReader(_lines(file, problems), strict=True)
     try:
         missing = {"file_name", "text"} - set(reader.fieldnames or ())
         if missing:
-            raise SoraditError(f"{file}:1: has no column {' and no column '.join(sorted(missing))}")
+            message = f"{file}:1: has no column {' and no column '.join(sorted(missing))}"
+            problems.append(Problem(path=file, message=message))
+            return
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise SoraditError(f"{file}:{reader.reader.line_num}: is not CSV: {error}") from error
+        problems.append(Problem(path=file, message=f"{file}:{reader.reader.line_num}: is not CSV: {error}"))
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path, problems: list[Problem]) -> list[str]:
     """The lines of a UTF-8 file, with or without a byte order mark, each with its line end."""
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise SoraditError(f"{file}: cannot be read: {error.strerror}") from error
+        problems.append(Problem(path=file, message=f"{file}: cannot be read: {error.strerror}"))
+        return []
     lines = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True), start=1):
         try:
             lines.append(line.decode())
-        except UnicodeDecodeError as error:
-            raise SoraditError(f"{file}:{number}: is not UTF-8; save it as UTF-8") from error
+        except UnicodeDecodeError:
+            lines.append(line.decode(errors="replace"))
+            problems.append(Problem(path=file, message=f"{file}:{number}: is not UTF-8; save it as UTF-8"))
     return lines
 
 

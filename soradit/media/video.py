@@ -22,6 +22,7 @@ import av
 import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
+from av.container import InputContainer
 from av.video.stream import VideoStream
 from imageio.core.request import InitializationError
 from imageio.plugins.pyav import PyAVPlugin
@@ -141,7 +142,7 @@ def _encode(
 ) -> None:
     """Run ffmpeg over the frames and decode what it wrote, since it can fail in silence (a full disk)."""
     num_frames, height, width, _ = frames.shape
-    tags = [option for key, value in metadata.items() for option in ("-metadata", f"{key}={value}")]
+    tags = [option for key, value in metadata.items() for option in ("-metadata", f"{key}={value}".replace("\0", ""))]
     writer = imageio_ffmpeg.write_frames(
         f"file:{temporary}",  # so that a colon in the path is no protocol
         (width, height),
@@ -214,7 +215,7 @@ def probe_video(path: Path) -> VideoInfo:
 
 def iterate_frames(
     path: Path, *, fps: float | None = None, size: tuple[int, int] | None = None, start_seconds: float = 0.0
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+) -> Generator[UInt8[np.ndarray, "H W 3"], None, None]:
     """Yield a video's frames one by one as uint8 RGB (H, W, 3), upright and with square pixels.
 
     ``fps`` resamples by presentation time, so that variable rates come out right; None gives each stored frame
@@ -260,6 +261,11 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
         return next(stream)
 
 
+def encode_jpeg(frame: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    """Return the bytes of a JPEG file."""
+    return iio.imwrite("<bytes>", frame, extension=".jpg", plugin="pillow", quality=80)
+
+
 class _CutOff(Exception):
     """The file ends before its header says."""
 
@@ -273,10 +279,10 @@ class _StreamReader(PyAVPlugin):
         self._video_stream = stream = self._container.streams.video[info.stream_index]
         if seek_seconds is not None:
             self._container.seek(round(seek_seconds / stream.time_base), stream=stream)
-        self._decoder = _decode_whole(self._container.decode(stream), stream, info.first_frame_seconds)
+        self._decoder = decode_whole(self._container.decode(stream), stream, info.first_frame_seconds)
 
 
-def _decode_whole(
+def decode_whole(
     frames: Iterator[av.VideoFrame], stream: VideoStream, first_frame_seconds: float
 ) -> Iterator[av.VideoFrame]:
     """Pass frames on and raise _CutOff at an early end, which ffmpeg takes for a shorter video."""
@@ -317,12 +323,21 @@ def _readable(path: Path, formats: str) -> Iterator[None]:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
-def _probe(path: Path, formats: str) -> VideoInfo:
+@contextmanager
+def open_video(path: Path, formats: str = _VIDEO_FORMATS) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file, whatever its name says, with its largest video stream.
+
+    Raises SoraditError when it holds none, and for whatever goes wrong inside the ``with`` block.
+    """
     with _readable(path, formats), _open_nameless(path) as file, av.open(file, **_open_options(formats)) as container:
         streams = container.streams.video
         if not streams:
             raise SoraditError(f"{path}: holds no video stream (only sound, or cut off?)")
-        stream = max(streams, key=lambda stream: stream.width * stream.height)
+        yield container, max(streams, key=lambda stream: stream.width * stream.height)
+
+
+def _probe(path: Path, formats: str) -> VideoInfo:
+    with open_video(path, formats) as (container, stream):
         first = next(container.decode(stream), None)
         if first is None:
             raise SoraditError(f"{path}: its video stream holds no frame")
@@ -343,7 +358,7 @@ def _probe(path: Path, formats: str) -> VideoInfo:
             num_frames_header=stream.frames or None,
             codec=stream.codec_context.codec.canonical_name,
             container=container.format.name,
-            stream_index=streams.index(stream),
+            stream_index=container.streams.video.index(stream),
             first_frame_seconds=first.time or 0.0,
         )
 

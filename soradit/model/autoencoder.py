@@ -2,8 +2,9 @@
 
 Patches are projected to features by weights, bias and ReLU; then, in stages, features of neighbouring patches are
 mixed by residual layers and merged 2 x 2, until one latent vector stands for 4 x 32 x 32 pixels. The decoder runs
-the same stages backwards. Residual layers start as the identity, so that the freshly fitted model is a linear
-map (a PCA, see :func:`fit_to_principal_components`), and training only adds to it.
+the same stages backwards, and its first layer sees a latent vector's neighbours too, so that tokens meet without a
+seam. Residual layers start as the identity, so that a freshly fitted model (see ``soradit.model.fitting``) is a linear
+map, and training only adds to it.
 """
 
 import math
@@ -52,6 +53,13 @@ class AutoencoderConfig:
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+
+def neighbourhoods(latents: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w 27*c"]:
+    """Each latent vector with its 3 x 3 x 3 neighbours; those beyond the border repeat the border's."""
+    padded = F.pad(rearrange(latents, "b t h w c -> b c t h w"), (1, 1, 1, 1, 1, 1), mode="replicate")
+    cubes = padded.unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
+    return rearrange(cubes, "b c t h w i j k -> b t h w (i j k c)")
 
 
 class LinearReLU(nn.Linear):
@@ -114,13 +122,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.patch_size = config.patch_size
         first, *later = widths = config.widths[::-1]
-        self.project = LinearReLU(config.latent_channels, first)
+        self.project = LinearReLU(27 * config.latent_channels, first)
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
         self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
 
     def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
-        x = self.blocks[0](self.project(latents))
+        x = self.blocks[0](self.project(neighbourhoods(latents)))
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
         return unpatchify(self.to_pixels(x), self.patch_size)

@@ -23,6 +23,9 @@ from transformers.utils.logging import disable_progress_bar
 
 disable_progress_bar()
 
+MIN_VOCABULARY = 256
+"""A token a byte, at least."""
+
 PromptEmbedding = tuple[Float[Tensor, "b words text"], Float[Tensor, "b pooled"]]
 """The encoder's last hidden states, one a token, and its projected pooled embedding of unit mean square."""
 
@@ -78,8 +81,9 @@ class TextEncoder(nn.Module):
         return len(self.tokenizer(prompt).input_ids)
 
     def save(self, folder: Path) -> None:
-        """Write ``folder/text_encoder`` and ``folder/tokenizer``."""
-        self.clip.save_pretrained(folder / "text_encoder")
+        """Write ``folder/text_encoder`` (float16) and ``folder/tokenizer``."""
+        tensors = {name: tensor.detach().cpu().half() for name, tensor in self.clip.state_dict().items()}
+        self.clip.save_pretrained(folder / "text_encoder", state_dict=tensors)
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 
@@ -95,6 +99,9 @@ def load_text_encoder(text_encoder: str | Path, tokenizer: str | Path) -> TextEn
         if missing := sorted(loaded["missing_keys"]):  # which transformers would leave at random values
             raise ValueError(f"its weights have no {missing[0]}")
         tokens = CLIPTokenizerFast.from_pretrained(tokenizer)
+        # From a folder without a vocabulary, transformers makes a tokenizer that knows nothing.
+        if not MIN_VOCABULARY <= len(tokens) <= clip.config.vocab_size:
+            raise ValueError(f"its tokenizer knows {len(tokens)} tokens, its weights {clip.config.vocab_size}")
     except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SoraditError(f"cannot load a CLIP text encoder from {text_encoder}: {reason}") from error

@@ -125,6 +125,13 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     return _load(Autoencoder, AutoencoderConfig, folder / "vae")
 
 
+def load_encoder_only(folder: Path) -> Autoencoder:
+    """An autoencoder with the folder's encoder, frozen, and a decoder yet to be fitted and trained."""
+    autoencoder: Autoencoder = _load(Autoencoder, AutoencoderConfig, folder / "vae", only="encoder.")
+    autoencoder.decoder.requires_grad_(True)
+    return autoencoder
+
+
 def load_text(folder: Path) -> "TextEncoder":
     """In float32, on the CPU, frozen. Raises SoraditError for files missing, damaged or not fitting."""
     from soradit.model.text import load_text_encoder  # transformers takes seconds to import
@@ -175,7 +182,18 @@ def fingerprint(folder: Path, *components: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _load(model_class: Any, config_class: Any, folder: Path) -> Any:
+def encoder_fingerprint(folder: Path) -> str:
+    """A hash of what latents depend on: the encoder and the statistics, but not the decoder."""
+    autoencoder = load_encoder_only(folder)
+    digest = hashlib.sha256()
+    for name, tensor in [*autoencoder.encoder.state_dict().items(), *autoencoder.named_buffers()]:
+        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> Any:
+    """A model with the folder's tensors: all of them, or those whose names begin with ``only``."""
     config = _config(config_class, folder / "config.json")
     path = folder / TENSORS
     if not path.is_file():
@@ -187,13 +205,15 @@ def _load(model_class: Any, config_class: Any, folder: Path) -> Any:
     try:
         model: nn.Module = model_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise SoraditError(f"{folder / 'config.json'} can't be used: {error}") from error
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+        raise SoraditError(f"{folder / 'config.json'} can't be used: {_first_line(error)}") from error
+    wanted, found = (
+        {name: tensor.shape for name, tensor in part.items() if name.startswith(only)}
+        for part in (model.state_dict(), tensors)
+    )
     if wanted != found:
         name = next(n for n in [*wanted, *found] if wanted.get(n) != found.get(n))
         raise SoraditError(f"{path} doesn't fit its config.json: {name} is {found.get(name)}, not {wanted.get(name)}")
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: tensors[name] for name in wanted}, strict=not only)
     return model.eval().requires_grad_(False)
 
 
@@ -218,7 +238,11 @@ def _config(config_class: Any, path: Path) -> Any:
             raise ValueError(f"unknown {', '.join(unknown)}")
         return config_class(**given)
     except (TypeError, ValueError, AttributeError, SoraditError) as error:
-        raise SoraditError(f"{path} can't be used: {error}") from error
+        raise SoraditError(f"{path} can't be used: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _frozen(value: Any) -> Any:

@@ -16,6 +16,7 @@ from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.weights import (
     GenerationConfig,
+    encoder_fingerprint,
     find_weights,
     fingerprint,
     latent_grid,
@@ -61,7 +62,7 @@ def encode(
     _require_writable(cache_folder)
     cache = Cache(
         folder=cache_folder,
-        vae=fingerprint(weights, "vae"),
+        encoder=encoder_fingerprint(weights),
         text_encoder=fingerprint(weights, "text_encoder", "tokenizer"),
         height=config.height,
         width=config.width,

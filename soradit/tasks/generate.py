@@ -1,6 +1,7 @@
 """``soradit generate``: prompts -> MP4s."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -54,10 +55,14 @@ def plan(prompts: list[str], *, output: Path | None, negative: str, seed: int, c
     """What to make and where: one video a prompt and seed, with names that tell them apart.
 
     ``output`` is a file for a single video, a folder, or a file whose name is extended by numbers; None names each
-    by its prompt and seed, in the current folder. Raises SoraditError for no prompts or a count below 1.
+    by its prompt and seed, in the current folder. Raises SoraditError for no prompts, one that is not UTF-8, or a
+    count below 1.
     """
     if not prompts:
         raise SoraditError("no prompts: give one, or a file of them with --prompts")
+    for text in (*prompts, negative):
+        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
+            raise SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
     if count < 1:
         raise SoraditError(f"count must be 1 or more, not {count}")
     pairs = [(prompt, seed + i) for prompt in prompts for i in range(count)]
@@ -85,7 +90,7 @@ def generate(
     """
     report = report or Report()
     for job in jobs:
-        if not (skip_existing and job.output.exists()):
+        if not (skip_existing and os.path.exists(job.output)):
             check_output_path(job.output, overwrite=overwrite)
     folder = find_weights(weights)
     pipeline = Pipeline.load(folder, device=device, precision=precision)
@@ -93,7 +98,7 @@ def generate(
     latent_grid(settings, pipeline.autoencoder.config.token_size)
     identity = fingerprint(folder, "transformer", "vae", "text_encoder", "tokenizer")
     for job in jobs:
-        if skip_existing and job.output.exists():
+        if skip_existing and os.path.exists(job.output):
             yield Made(job=job, settings=settings, seconds=0.0, skipped=True)
             continue
         yield _make(job, pipeline, settings, identity, overwrite, report)
@@ -128,7 +133,7 @@ def _make(
 
 
 def _names(pairs: list[tuple[str, int]], output: Path | None) -> list[Path]:
-    if output is not None and not output.is_dir() and output.suffix:
+    if output is not None and output.suffix and not os.path.isdir(output):
         if len(pairs) == 1:
             return [output]
         return [output.with_name(f"{output.stem}-{i:03d}{output.suffix}") for i in range(len(pairs))]

@@ -12,7 +12,7 @@ from soradit.device import autocast
 from soradit.media.clips import Clip
 from soradit.media.video import probe_video, read_video
 from soradit.model.autoencoder import Autoencoder, to_float
-from soradit.model.principal_components import fit_to_principal_components
+from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
 from soradit.training.randomness import draw_indices, generator
 
@@ -22,7 +22,7 @@ GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
-NUM_FITTING_WINDOWS = 192
+NUM_FITTING_WINDOWS = 512
 NUM_STATISTICS_WINDOWS = 64
 MAX_HELD_OUT = 16
 MIN_LATENT_STD = 1e-4
@@ -52,12 +52,12 @@ class AutoencoderObjective:
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
 
-    def fit(self) -> None:
-        """Start from the principal components of training windows."""
+    def fit(self, *, encoder: bool) -> None:
+        """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
         random = generator(self.seed, "fit")
-        video = torch.stack([_crop(self._window(self.training[index], random), random) for index in indices])
-        fit_to_principal_components(self.model, to_float(video), self.seed)
+        videos = torch.stack([_crop(self._window(self.training[index], random), random) for index in indices])
+        (fit_autoencoder if encoder else fit_decoder)(self.model, to_float(videos), self.seed)
 
     def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
@@ -86,9 +86,11 @@ class AutoencoderObjective:
         return {"held_out_loss": _mean(losses), "held_out_psnr": _mean(errors)}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
-        """The autoencoder, with the statistics that normalise its latents."""
-        mean, std = self._latent_statistics(tensors)
-        config = replace(self.model.config, latent_mean=tuple(mean.tolist()), latent_std=tuple(std.tolist()))
+        """The autoencoder, with the statistics that normalise its latents: new ones, unless its encoder is frozen."""
+        config = self.model.config
+        if any(parameter.requires_grad for parameter in self.model.encoder.parameters()):
+            mean, std = self._latent_statistics(tensors)
+            config = replace(config, latent_mean=tuple(mean.tolist()), latent_std=tuple(std.tolist()))
         save_autoencoder(run, config, tensors)
         save_generation_config(run, self.generation)
         write_index(run)

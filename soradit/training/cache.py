@@ -1,10 +1,11 @@
 """Encoded clips on disk: latents and text embeddings, found again by content.
 
-    CACHE/latents/VAE-256x256-16fps/CLIP.safetensors     segment-0, segment-1, ...: (t, h, w, c) float16
+    CACHE/latents/ENCODER-256x256-16fps/CLIP.safetensors     segment-0, segment-1, ...: (t, h, w, c) float16
     CACHE/text/TEXT_ENCODER/CAPTIONS.safetensors         tokens (n, words, text) and pooled (n, pooled), float16
 
-VAE and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip is
-found again, an edited one is not, and other weights never meet these latents. Each file appears whole.
+ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
+is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
+on leaves latents as they are. Each file appears whole.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ class Cache:
     """Where the encodings of one transform, by one autoencoder and one text encoder, lie."""
 
     folder: Path
-    vae: str
+    encoder: str
     text_encoder: str
     height: int
     width: int
@@ -34,8 +35,8 @@ class Cache:
 
     def latents_path(self, clip: Clip) -> Path:
         """Raises SoraditError when the clip can't be opened."""
-        transform = f"{self.vae}-{self.width}x{self.height}-{self.fps}fps"
-        return self.folder / "latents" / transform / f"{_content_hash(clip.path)}.safetensors"
+        transform = f"{self.encoder}-{self.width}x{self.height}-{self.fps}fps"
+        return self.folder / "latents" / transform / f"{content_hash(clip.path)}.safetensors"
 
     def text_path(self, captions: tuple[str, ...]) -> Path:
         key = hashlib.sha256("\0".join(captions).encode()).hexdigest()[:24]
@@ -101,7 +102,8 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: t.to(torch.float16).cpu().contiguous() for name, t in tensors.items()}, path)
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """24 hexadecimal digits of the SHA-256 of a file's bytes. Raises SoraditError when it can't be opened."""
     try:
         status = path.stat()
         return _hash_of_version(path, status.st_size, status.st_mtime_ns)

@@ -8,7 +8,7 @@ from torch import Tensor
 from soradit.errors import SoraditError
 from soradit.media.patches import patchify, unpatchify
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, ResidualBlock, to_float, to_uint8
-from soradit.model.principal_components import fit_to_principal_components
+from soradit.model.fitting import fit_autoencoder
 
 SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
 
@@ -71,7 +71,7 @@ def test_a_latent_vector_stands_for_a_token_of_pixels(grid: tuple[int, int, int]
 def test_fitted_reconstruction_is_as_good_as_a_pca() -> None:
     video = waves()
     model = Autoencoder(AutoencoderConfig(widths=(96, 192, 256), blocks_per_stage=1, latent_channels=16))
-    fit_to_principal_components(model, video, seed=0)
+    fit_autoencoder(model, video, seed=0)
     with torch.no_grad():
         error = (model.decoder(model.encoder(video)) - video).square().mean().item()
     patches = patchify(video, (4, 32, 32))
@@ -88,7 +88,7 @@ def test_fitting_is_the_same_for_the_same_seed() -> None:
     first, second = Autoencoder(SMALL), Autoencoder(SMALL)
     second.load_state_dict(first.state_dict())
     for model in (first, second):
-        fit_to_principal_components(model, waves(4), seed=3)
+        fit_autoencoder(model, waves(4), seed=3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -102,9 +102,7 @@ def test_neighbouring_patches_see_each_other() -> None:
 
 
 def test_normalise_and_denormalise_are_inverse() -> None:
-    model = Autoencoder(
-        AutoencoderConfig(latent_channels=3, latent_mean=(1.0, -2.0, 0.5), latent_std=(0.1, 1.0, 20.0))
-    )
+    model = Autoencoder(AutoencoderConfig(latent_channels=3, latent_mean=(1.0, -2.0, 0.5), latent_std=(0.1, 1.0, 20.0)))
     latents = torch.randn(2, 1, 4, 4, 3) * model.latent_std + model.latent_mean
     normal = model.normalise(latents)
     torch.testing.assert_close(model.denormalise(normal), latents)

@@ -1,6 +1,7 @@
 """Encoded clips on disk: what is saved is read, whatever damage there is is named."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from soradit.training.transformer import Windows
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    return Cache(folder=tmp_path / "cache", vae="v", text_encoder="t", height=64, width=64, fps=16)
+    return Cache(folder=tmp_path / "cache", encoder="e", text_encoder="t", height=64, width=64, fps=16)
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def test_windows_of_segments(cache: Cache, clip: Clip) -> None:
 
 def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip) -> None:
     save_latents(cache.latents_path(clip), [torch.randn(6, 1, 1, 4), torch.randn(1, 1, 1, 4)])
-    save_text(cache.text_path(clip.captions), torch.ones(2, 3, 4) * torch.tensor([1.0, 2.0])[:, None, None], torch.ones(2, 4))
+    tokens = torch.tensor([1.0, 2.0])[:, None, None].expand(2, 3, 4)
+    save_text(cache.text_path(clip.captions), tokens, torch.ones(2, 4))
     save_text(cache.text_path(("",)), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     windows = Windows(segments_of(clip, cache.latents_path(clip)), cache, length=2)
     assert len(windows) == 1  # the segment of one frame is too short
@@ -48,9 +50,7 @@ def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip
 
 
 def test_caches_of_other_weights_sizes_and_captions_never_meet(cache: Cache, clip: Clip) -> None:
-    from dataclasses import replace
-
-    others = [replace(cache, **change) for change in ({"vae": "w"}, {"height": 32}, {"width": 32}, {"fps": 8})]
+    others = [replace(cache, **change) for change in ({"encoder": "w"}, {"height": 32}, {"width": 32}, {"fps": 8})]
     assert len({c.latents_path(clip) for c in [cache, *others]}) == 5
     texts = [("a", "b"), ("a b",), ("b", "a"), ("",)]
     paths = {cache.text_path(text) for text in texts} | {replace(cache, text_encoder="u").text_path(texts[0])}

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,9 @@ def test_run_stopped_by_a_signal_and_resumed_equals_an_unbroken_one(
         if current == step:
             os.kill(os.getpid(), getattr(signal, name))
 
-    with pytest.raises(StateSaved, match=f"{name}: state saved at step {step + 1} of {STEPS} in .*run again") as stopped:
+    with pytest.raises(
+        StateSaved, match=f"{name}: state saved at step {step + 1} of {STEPS} in .*run again"
+    ) as stopped:
         run(Line(stop), tmp_path / "run")
     assert stopped.value.exit_code == 75
     assert len(rows(tmp_path / "run")) == step + 1
@@ -147,7 +150,7 @@ def test_failed_save_leaves_the_old_checkpoint_and_no_temporary(
         save_file(tensors, path)
 
     monkeypatch.setattr(checkpoint_module, "save_file", disk_full)
-    with pytest.raises(SoraditError, match="can't save .*step-00000008: .*No space left on device"):
+    with pytest.raises(SoraditError, match=r"can't save .*step-00000008: .*No space left on device"):
         run(Line(), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
     monkeypatch.undo()
@@ -157,7 +160,9 @@ def test_failed_save_leaves_the_old_checkpoint_and_no_temporary(
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"[]"), lambda path: os.truncate(path, 9)])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"[]"), lambda path: os.truncate(path, 9)]
+)
 def test_damaged_checkpoint_is_named(unbroken: Path, file: str, damage: Callable[[Path], None]) -> None:
     newest = list_checkpoints(unbroken)[-1]
     damage(newest / file)
@@ -214,7 +219,7 @@ def test_learning_rate_rises_then_falls_to_nothing() -> None:
     assert rates.index(max(rates)) == 49
     assert rates[500] == pytest.approx(0.25)
     assert rates[1000] == pytest.approx(0, abs=1e-9)
-    assert all(later < earlier for earlier, later in zip(rates[49:], rates[50:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[49:]))
 
 
 def test_warm_up_is_at_most_a_tenth() -> None:

@@ -1,0 +1,127 @@
+"""Where the autoencoder's training starts: the best linear model of the clips, in closed form.
+
+The encoder's linear layers become a chain of principal component analyses, each of the features below it, and the
+decoder's layers their inverses. A chain of projections onto principal components is close to the single best one, so
+a fitted autoencoder begins at PCA's quality instead of at noise. Each layer's features are rotated at random, which
+keeps the compression and spreads the variance evenly over features, as networks like it.
+
+The decoder's first layer is better than an inverse: it is the least-squares estimate of the encoder's last features
+from a latent vector and its 26 neighbours, which know what lies across the token's borders.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soradit.media.patches import patchify
+from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods
+
+RELU_MARGIN = 3.0
+"""Standard deviations that a bias lifts features by, so that the ReLU passes nearly all of them at first."""
+LATENT_WHITENING = 0.25
+"""Latents are divided by variance ** this: 0 keeps the pixels' proportions, 0.5 makes all directions equal."""
+RIDGE = 1e-4
+"""Of the least squares, in mean variances of the inputs."""
+CHUNK = 8
+"""Videos encoded at a time."""
+
+Videos = Float[Tensor, "clips frames height width 3"]
+
+
+@torch.no_grad()
+def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
+    """Set every linear layer in place, from videos in [-1, 1]; the residual blocks must be the identity still."""
+    _fit_chain(autoencoder, videos, seed)
+    _fit_first_layer(autoencoder, autoencoder.encoder, videos)
+
+
+@torch.no_grad()
+def fit_decoder(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
+    """Set every linear layer of the decoder in place, for an encoder that is as it is."""
+    linear = Autoencoder(autoencoder.config)
+    _fit_chain(linear, videos, seed)
+    autoencoder.decoder.load_state_dict(linear.decoder.state_dict())
+    _fit_first_layer(autoencoder, linear.encoder, videos)
+
+
+def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
+    """Principal components up the encoder, their inverses down the decoder, all but its first layer."""
+    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    downwards: list[Any] = [encoder.project, *encoder.merge, encoder.to_latents]
+    upwards: list[Any] = [decoder.to_pixels, *reversed(decoder.split), None]
+    generator = torch.Generator().manual_seed(seed)
+    x = patchify(videos, encoder.patch_size)
+    stage_features = []
+    for down, up in zip(downwards, upwards, strict=True):
+        x = patchify(x, MERGE) if down in encoder.merge else x
+        _fit_pair(down, up, x, whitening=0.0 if up else LATENT_WHITENING, generator=generator)
+        x = F.linear(x, down.weight, down.bias)
+        stage_features.append(x)
+    _lift(encoder.project, downwards[1], stage_features[0])
+
+
+def _fit_pair(
+    down: nn.Linear,
+    up: nn.Linear | None,
+    x: Float[Tensor, "b t h w inputs"],
+    *,
+    whitening: float,
+    generator: torch.Generator,
+) -> None:
+    """Make ``down`` a projection onto principal components of ``x``, and ``up`` its inverse."""
+    flat = _flat(x)
+    mean = flat.mean(0)
+    kept = down.out_features
+    variance, directions = torch.linalg.eigh(torch.cov(flat.T))
+    variance, directions = variance[-kept:].clamp_min(1e-8), directions[:, -kept:]
+    scale = variance**-whitening
+    scale = scale * (scale**2 * variance).mean().rsqrt()  # unit mean square over features
+    rotation = torch.linalg.qr(torch.randn(kept, kept, generator=generator)).Q
+    down.weight.copy_(rotation @ (directions * scale).T)
+    down.bias.copy_(-down.weight @ mean)
+    if up is not None:
+        up.weight.copy_((directions / scale) @ rotation.T)
+        up.bias.copy_(mean)
+
+
+def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) -> None:
+    """Let the decoder's first layer estimate ``linear``'s last features from the encoder's latents."""
+    decoder = autoencoder.decoder
+    pairs = [
+        (_flat(neighbourhoods(autoencoder.encoder(chunk))), _flat(_last_features(linear, chunk)))
+        for chunk in videos.split(CHUNK)
+    ]
+    inputs, outputs = (torch.cat(part) for part in zip(*pairs, strict=True))
+    input_mean, output_mean = inputs.mean(0), outputs.mean(0)
+    inputs, outputs = inputs - input_mean, outputs - output_mean
+    gram = inputs.T @ inputs
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+    weight = torch.linalg.solve(gram, inputs.T @ outputs).T
+    decoder.project.weight.copy_(weight)
+    decoder.project.bias.copy_(output_mean - weight @ input_mean)
+    following: Any = decoder.split[0] if decoder.split else decoder.to_pixels
+    _lift(decoder.project, following, outputs)
+
+
+def _lift(layer: nn.Linear, following: nn.Linear, features: Float[Tensor, "*b c"]) -> None:
+    """Raise ``layer``'s features above the ReLU's zero, and let the ``following`` layer take the lift off again."""
+    lift = RELU_MARGIN * features.flatten(0, -2).std(0)
+    layer.bias.add_(lift)
+    merged = following.in_features // layer.out_features
+    following.bias.sub_(following.weight @ lift.repeat(merged))
+
+
+def _last_features(linear: Encoder, videos: Videos) -> Float[Tensor, "b t h w c"]:
+    """The features that ``linear``, an encoder whose residual blocks are the identity, makes latents of."""
+    x = linear.project(patchify(videos, linear.patch_size))
+    for merge in linear.merge:
+        x = merge(patchify(x, MERGE))
+    return x
+
+
+def _flat(x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "positions c"]:
+    return rearrange(x, "b t h w c -> (b t h w) c")

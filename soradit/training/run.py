@@ -1,0 +1,164 @@
+"""A run's folder: what it starts with, and whether it may go on.
+
+RUN/model_index.json, transformer/, vae/, text_encoder/, tokenizer/, scheduler/    generate --weights RUN
+RUN/config.json                                                                    what was asked for
+RUN/metrics.csv                                                                    a row a step
+RUN/checkpoints/                                                                   what resume needs
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from soradit.diffusion.process import PROCESSES
+from soradit.diffusion.sampler import SAMPLERS
+from soradit.errors import SoraditError
+from soradit.model.dit import PRESETS
+from soradit.model.weights import (
+    GenerationConfig,
+    copy_component,
+    find_weights,
+    has_component,
+    load_generation_config,
+    save_generation_config,
+    save_text,
+    write_index,
+)
+from soradit.training.checkpoint import list_checkpoints, read_state
+from soradit.training.loop import LoopConfig
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "transformer": ("vae", "text_encoder", "tokenizer"),
+    "vae": (),
+    "decoder": ("vae",),
+    "text_encoder": ("vae",),
+}
+"""What can be trained, and the parts that the weights to start from must have for it."""
+MAY_CHANGE = {
+    "train": {"data", "run", "cache", "resume", "device", "precision"},
+    "loop": {"steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "max_hours", "betas"},
+}
+"""What a resumed run may set otherwise than it was started with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What to train, from what, on what."""
+
+    data: Path
+    run: Path
+    component: str = "transformer"
+    weights: str | None = None
+    """The folder of weights to start from; None is the bundled one."""
+    fresh: bool = False
+    """Start the component anew instead of from the weights' own."""
+    preset: str | None = None
+    """Size of a fresh transformer, one of PRESETS."""
+    text_encoder: str | None = None
+    """Another CLIP by folder or hub name; implies a fresh transformer."""
+    process: str | None = None
+    """``flow`` or ``noise``; None keeps the weights' own. Another than theirs implies a fresh transformer."""
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None
+    fps: int | None = None
+    """Of the training videos; None keeps the weights' own."""
+    drop_text: float = 0.1
+    """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
+    cache: Path | None = None
+    """None is ``data``'s own, ``.soradit-cache`` in it."""
+    resume: str = "auto"
+    """``auto``, ``never``, or the path of a checkpoint."""
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.component not in NEEDED:
+            raise SoraditError(f"component {self.component} is not known: use {', '.join(NEEDED)}")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise SoraditError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
+        if self.process is not None and self.process not in PROCESSES:
+            raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
+        if not 0 <= self.drop_text <= 1:
+            raise SoraditError(f"drop-text must be from 0 to 1, not {self.drop_text}")
+
+
+def prepare_run(config: TrainConfig) -> None:
+    """Fill the run's folder with the weights to start from, less what is trained anew or no longer fits."""
+    base, generation = _base(config)
+    is_fresh = _is_fresh(config, generation)
+    outdated = {
+        "transformer": {"transformer"} if is_fresh else set(),
+        "vae": {"transformer", "vae"} if is_fresh else {"transformer"},
+        "decoder": set(),
+        "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
+    }
+    try:
+        config.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SoraditError(
+            f"can't make the run's folder {config.run} ({error.strerror}): choose another with -o"
+        ) from error
+    if base is not None:
+        for component in {"transformer", "vae", "text_encoder", "tokenizer"} - outdated[config.component]:
+            copy_component(base, config.run, component)
+    if config.text_encoder is not None:
+        from soradit.model.text import load_text_encoder
+
+        save_text(config.run, load_text_encoder(config.text_encoder, config.text_encoder))
+    for component in NEEDED[config.component]:
+        if not has_component(config.run, component):
+            raise SoraditError(f"the weights {base} have no {component}: name others with --weights")
+    save_generation_config(config.run, _changed(generation, config))
+    write_index(config.run)
+
+
+def _base(config: TrainConfig) -> tuple[Path | None, GenerationConfig]:
+    """The folder of weights to start from, if any is needed, and how they generate."""
+    if config.component == "vae" and config.fresh and config.weights is None:
+        return None, GenerationConfig()
+    base = find_weights(config.weights)
+    return base, load_generation_config(base)
+
+
+def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
+    """Whether the component starts anew."""
+    other_process = config.process not in (None, generation.process)
+    return config.fresh or config.preset is not None or config.text_encoder is not None or other_process
+
+
+def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationConfig:
+    """The weights' settings, with what the command asked for."""
+    asked = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if config.process not in (None, generation.process):
+        changes |= {"process": config.process, "sampler": next(iter(SAMPLERS[config.process]))}
+    return replace(generation, **changes)
+
+
+def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:
+    """What was asked for, as JSON has it: saved beside the run and in each checkpoint."""
+    train = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {"train": train, "loop": asdict(loop)}
+
+
+def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any]]) -> Path | None:
+    """The checkpoint that ``config.resume`` asks for. Raises SoraditError where going on would mix two trainings."""
+    if config.resume not in ("auto", "never"):
+        checkpoint = Path(config.resume)
+    elif found := list_checkpoints(config.run):
+        checkpoint = found[-1]
+    else:
+        return None
+    if config.resume == "never":
+        raise SoraditError(f"{config.run} holds a run already: choose another folder with -o, or --resume auto")
+    state = read_state(checkpoint)
+    for section, values in described.items():
+        for name, value in values.items():
+            before = state.get(section, {}).get(name)
+            if name not in MAY_CHANGE[section] and before != value:
+                raise SoraditError(
+                    f"{config.run} was started with {name} {before}, not {value}: "
+                    "repeat its settings, or choose another folder with -o"
+                )
+    return checkpoint

@@ -1,0 +1,185 @@
+"""Training from a folder of clips: exact resume, honest refusals, and a run that is a folder of weights."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from soradit.errors import SoraditError, StateSaved
+from soradit.model.text import TextEncoderConfig, new_text_encoder
+from soradit.model.weights import (
+    encoder_fingerprint,
+    load_autoencoder,
+    load_generation_config,
+    load_transformer,
+)
+from soradit.pipeline import Pipeline
+from soradit.tasks.train import train
+from soradit.training.checkpoint import list_checkpoints
+from soradit.training.loop import LoopConfig
+from soradit.training.metrics import read_metrics
+from soradit.training.run import TrainConfig
+
+LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
+COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
+
+Start = Callable[..., Path]
+
+
+@pytest.fixture
+def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
+    """Train in ``tmp_path / run``; options of either configuration change it."""
+
+    def run(**options: Any) -> Path:
+        loop = {name: options.pop(name) for name in list(options) if hasattr(LOOP, name)}
+        defaults = {"data": clips, "run": tmp_path / "run", "weights": str(weights)}
+        return train(TrainConfig(**defaults | options), replace(LOOP, **loop))
+
+    return run
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    return [row | {"seconds": ""} for row in read_metrics(run / "metrics.csv")]
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    (checkpoint,) = list_checkpoints(run)[-1:]
+    return {
+        f"{file.name} {name}": t for file in checkpoint.glob("*.safetensors") for name, t in load_file(file).items()
+    }
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, component: str) -> None:
+    unbroken = start(run=tmp_path / "unbroken", component=component)
+    for _ in range(LOOP.steps - 1):
+        with pytest.raises(StateSaved):
+            start(component=component, max_hours=1e-9)
+    resumed = start(component=component)
+    before, after = tensors(unbroken), tensors(resumed)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert rows(unbroken) == rows(resumed)
+    assert len(rows(resumed)) == LOOP.steps
+
+
+@pytest.mark.parametrize(
+    ("component", "trained", "outdated"),
+    [
+        ("transformer", {"transformer"}, set()),
+        ("vae", {"vae"}, {"transformer"}),
+        ("decoder", {"vae"}, set()),
+        ("text_encoder", {"text_encoder"}, {"transformer"}),
+    ],
+)
+def test_training_changes_its_component_alone(
+    start: Start, weights: Path, component: str, trained: set[str], outdated: set[str]
+) -> None:
+    run = start(component=component)
+    for part in ("transformer", "vae", "text_encoder"):
+        assert (run / part).exists() == (part not in outdated)
+        for before in (weights / part).glob("*.safetensors"):
+            if part not in outdated:
+                assert ((run / part / before.name).read_bytes() != before.read_bytes()) == (part in trained)
+
+
+def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: Path) -> None:
+    before, after = load_autoencoder(weights), load_autoencoder(start(component="decoder"))
+    assert before.config == after.config
+    pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
+    assert all(torch.equal(old, new) for old, new in pairs)
+    assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
+
+
+def test_a_run_generates(start: Start) -> None:
+    run = start()
+    video = Pipeline.load(run)("a red sunset")
+    assert video.frames.shape == (16, 64, 64, 3)
+
+
+def test_fresh_transformer_fits_its_surroundings(start: Start) -> None:
+    run = start(preset="tiny", process="noise", steps=1)
+    assert load_transformer(run).config.depth == 6
+    assert (load_generation_config(run).process, load_generation_config(run).sampler) == ("noise", "ddim")
+    assert Pipeline.load(run)("sky").frames.shape == (16, 64, 64, 3)
+
+
+def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> None:
+    other = new_text_encoder(["sky"], TextEncoderConfig(max_tokens=8, width=16, depth=1, heads=1, pooled_dim=8), 1)
+    clip = tmp_path / "clip"
+    other.clip.save_pretrained(clip)
+    other.tokenizer.save_pretrained(clip)
+    run = start(text_encoder=str(clip), preset="tiny", steps=1)
+    assert (load_transformer(run).config.text_dim, load_transformer(run).config.pooled_dim) == (16, 8)
+    assert Pipeline.load(run)("sky").frames.shape == (16, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate 0.001, not 0.5"),
+        ({"batch_size": 2}, "batch_size 3, not 2"),
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"component": "vae"}, "component transformer, not vae"),
+        ({"num_frames": 8}, "num_frames None, not 8"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
+    run = start(steps=1)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SoraditError, match=f"was started with {message}: repeat its settings, or choose another"):
+        start(**{"steps": 2} | change)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_resume_never_does_not_touch_a_run(start: Start) -> None:
+    run = start(steps=1)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SoraditError, match=f"{run} holds a run already"):
+        start(steps=1, resume="never")
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(StateSaved):
+        start(max_hours=1e-9)
+    (checkpoint,) = list_checkpoints(tmp_path / "run")
+    shutil.copytree(checkpoint, tmp_path / "kept" / checkpoint.name)
+    unbroken = tensors(start())
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    resumed = tensors(start(resume=str(tmp_path / "kept" / checkpoint.name)))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": Path("nowhere")}, "nowhere: no such folder"),
+        ({"weights": "nowhere"}, "no folder of weights at nowhere"),
+        ({"resume": "nowhere"}, "nowhere is not a checkpoint"),
+        ({"component": "magic"}, "component magic is not known: use transformer, vae, decoder, text_encoder"),
+        ({"preset": "huge"}, "preset huge is not known: use tiny"),
+        ({"process": "magic"}, "process magic is not known: use flow or noise"),
+        ({"num_frames": 18}, "frames 18 is not a multiple of 4: use"),
+        ({"component": "vae", "num_frames": 18}, "frames 18 is not a multiple of 4: use"),
+        ({"width": 40}, "width 40 is not a multiple of 32: use 32"),
+        ({"num_frames": 64}, "no training clip has 64 frames .the longest has 20.: use fewer --frames"),
+        ({"component": "text_encoder", "fps": 8}, "clips of 16 frames are needed"),
+        ({"text_encoder": "nobody/no-such-clip"}, "cannot load a CLIP text encoder from nobody/no-such-clip"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(start: Start, options: dict, message: str) -> None:
+    with pytest.raises(SoraditError, match=message) as error:
+        start(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_run_that_cannot_be_made_is_named(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SoraditError, match=r"can't make the run's folder .*file/run .*: choose another with -o"):
+        start(run=tmp_path / "file" / "run")

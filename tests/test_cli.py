@@ -1,0 +1,151 @@
+"""The contract with scripts: exit codes, what goes to stdout, signals, and a help that is there at once."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import soradit as package
+
+SORADIT = [sys.executable, "-m", "soradit"]
+
+
+def test_help_imports_no_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['soradit', '--help']\n"
+        "from soradit.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'torch', 'transformers', 'rich', 'numpy', 'av'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_every_command_has_its_help(soradit: Callable) -> None:
+    listing = soradit("--help").out
+    for command in ("generate", "train", "encode", "skies"):
+        assert command in listing
+        ended = soradit(command, "--help")
+        assert ended.exit_code == 0
+        assert f" {command} [OPTIONS]" in ended.out
+
+
+def test_version(soradit: Callable) -> None:
+    assert soradit("--version").out == f"soradit {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate"],
+        ["generate", "a prompt", "--prompts", "and.txt"],
+        ["generate", "sky", "--size", "big"],
+        ["generate", "sky", "--seed", "-1"],
+        ["generate", "sky", "--seed", "9" * 20],
+        ["generate", "sky", "--steps", "0"],
+        ["generate", "sky", "--count", "0"],
+        ["generate", "sky", "--no-such-option"],
+        ["train"],
+        ["train", "--data", ".", "--keep", "1"],
+        ["encode"],
+        ["no-such-command"],
+    ],
+)
+def test_usage_errors_exit_2(soradit: Callable, arguments: list[str]) -> None:
+    ended = soradit(*arguments)
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert "Traceback" not in ended.err
+
+
+def test_encode_then_train_print_paths_alone(soradit: Callable, clips: Path, weights: Path, tmp_path: Path) -> None:
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    assert soradit("encode", clips, "-o", cache, "--weights", weights).out == f"{cache}\n"
+    given = ("--data", clips, "-o", run, "--weights", weights, "--cache", cache, "--batch-size", 2)
+    ended = soradit("train", *given, "--steps", 2)
+    assert (ended.exit_code, ended.out) == (0, f"{run}\n")
+    assert "8 clips" in ended.err
+    assert json.loads((run / "config.json").read_text())["loop"]["steps"] == 2
+    again = soradit("train", *given, "--steps", 2, "--lr", 0.5)
+    assert (again.exit_code, again.out) == (1, "")
+    assert again.error.startswith(f"soradit: {run} was started with learning_rate 0.001, not 0.5")
+
+
+def test_max_hours_exits_75(soradit: Callable, clips: Path, weights: Path, tmp_path: Path) -> None:
+    ended = soradit(
+        "train", "--data", clips, "-o", tmp_path / "run", "--weights", weights, "--steps", 5, "--max-hours", 1e-9
+    )
+    assert (ended.exit_code, ended.out) == (75, "")
+    assert "state saved at step 1 of 5" in ended.error
+
+
+def test_skies_prints_clips(soradit: Callable, tmp_path: Path) -> None:
+    ended = soradit("skies", tmp_path / "clips", "--count", 1, "--size", "64x32", "--frames", 4)
+    assert ended.out == f"{tmp_path / 'clips' / 'sky-0-000000.mp4'}\n"
+    assert soradit("skies", tmp_path / "clips", "--count", 0).exit_code in (1, 2)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    until = time.monotonic() + 100
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_terminated_training_exits_75_and_goes_on(
+    soradit: Callable, clips: Path, weights: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    given = ["train", "--data", clips, "-o", run, "--weights", weights, "--batch-size", "2", "--steps", "100000"]
+    process = subprocess.Popen(
+        [*SORADIT, *map(str, given), "--evaluate-every", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = run / "metrics.csv"
+    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") > 2, process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (75, "")
+    assert "SIGTERM: state saved at step" in err.splitlines()[-1]
+    steps_before = metrics.read_text().count("\n") - 1
+    ended = soradit(*given, "--evaluate-every", 100000, "--max-hours", 1e-9)
+    assert ended.exit_code == 75
+    assert "resuming from" in ended.err
+    assert f"state saved at step {steps_before + 1} of 100000" in ended.error
+
+
+@pytest.mark.slow
+def test_every_component_is_trained_from_nothing(soradit: Callable, clips: Path, tmp_path: Path) -> None:
+    base: list[object] = []
+    for component in ("vae", "text_encoder", "transformer"):
+        given = ("--data", clips, "-o", tmp_path / component, "--cache", tmp_path / "cache", "--component", component)
+        sizes = ("--size", "64x64", "--frames", 16, "--steps", 2, "--batch-size", 2)
+        ended = soradit("train", *given, *base, "--fresh", *sizes)
+        assert ended.exit_code == 0, ended.err
+        base = ["--weights", tmp_path / component]
+    ended = soradit("generate", "a red sunset", "-o", tmp_path / "a.mp4", "--steps", 2, *base)
+    assert (ended.exit_code, ended.out) == (0, f"{tmp_path / 'a.mp4'}\n")
+
+
+def test_interrupted_command_exits_130(weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.mp4"
+    code = (
+        "import os, signal, sys\n"
+        "from soradit import pipeline\n"
+        "from soradit.__main__ import main\n"
+        "pipeline.timestep_grid = lambda *a: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.argv = ['soradit', 'generate', 'sky', '-o', {str(output)!r}, '--weights', {str(weights)!r}]\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
