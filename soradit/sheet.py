@@ -17,7 +17,7 @@ _PAGE = """<!DOCTYPE html>
 <style>
 :root {{ color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }}
 body {{ margin: 1.5rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; margin-top: 1rem; }}
 article {{ border: 1px solid #8886; border-top: 4px solid #2a7; padding: .75rem; overflow-wrap: anywhere; }}
 article.trimmed {{ border-top-color: #c90; }}
 article.dropped {{ border-top-color: #d33; }}

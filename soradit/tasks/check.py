@@ -43,7 +43,7 @@ class Checked:
     """Below the folder that was checked."""
     clip: Clip
     content: str | None = None
-    """Equal for equal files; None when the file can't be opened."""
+    """The SHA-256 of its bytes, shortened: equal for equal files. None when the file can't be opened."""
     inspection: Inspection | None = None
     """None when nothing in it can be read."""
     windows: tuple[int, ...] = ()
@@ -68,12 +68,22 @@ class Checked:
         return min(across, down) / max(across, down)
 
     @property
+    def scale(self) -> float:
+        """How many times as wide the picture becomes; above 1 it is enlarged, and gains no detail."""
+        if self.inspection is None:
+            return 1.0
+        info = self.inspection.info
+        return max(self.config.width / info.width, self.config.height / info.height)
+
+    @property
     def use(self) -> str:
         """What training takes, or why it takes nothing, in words."""
         if self.reason:
             return self.reason
         lengths = "+".join(map(str, self.windows))
         parts = [f"{_count(len(self.windows), 'window')} of {lengths} frames", f"{self.kept_share:.0%} of the picture"]
+        if self.scale >= 1.5:
+            parts.append(f"enlarged {self.scale:.2g} times")
         if self.trimmed_seconds:
             parts.append(f"{self.trimmed_seconds:.2f} s trimmed")
         return ", ".join(parts)
@@ -112,10 +122,11 @@ class Checked:
                 "reason": self.reason,
                 "windows": self.windows,
                 "kept_share": round(self.kept_share, 4),
+                "scale": round(self.scale, 4),
                 "trimmed_seconds": round(self.trimmed_seconds, 4),
                 "captions": self.clip.captions,
                 "caption_place": self.clip.caption_place or None,
-                "sha256": self.content,
+                "content": self.content,
                 **facts,
             }
         )

@@ -208,6 +208,13 @@ def test_exit_codes(soradit: Callable, small_weights: Path, tmp_path: Path) -> N
     assert soradit(*given, "--max-bad", 2).exit_code == 2
 
 
+def test_small_pictures_are_told(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    config = GenerationConfig(height=96, width=96, num_frames=8, fps=8)
+    row = check_clip(Clip(path=path, captions=("sky",)), config, name="a.mp4")
+    assert row.use == "1 window of 8 frames, 50% of the picture, enlarged 3 times"
+
+
 def test_a_side_of_the_split_without_a_usable_clip_is_told(checked: Callable, tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4")
     write_clip(tmp_path / "b.mp4", num_frames=4)

@@ -55,20 +55,22 @@ def test_published_latents_have_unit_variance(clips: Path, tmp_path: Path, monke
 def test_training_starts_as_a_compression_and_improves(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "NUM_FITTING_WINDOWS", 8)
     training = objective(find_clips(clips))
-    before = training.evaluate()
-    training.fit(encoder=True)
-    fitted = training.evaluate()
+    with torch.no_grad():
+        before = training.evaluate()
+        training.fit(encoder=True)
+        fitted = training.evaluate()
     assert fitted["held_out_psnr"] > before["held_out_psnr"] + 6
-    optimizer = torch.optim.AdamW(training.model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(training.model.parameters(), lr=2e-4)
     batch = training.batch(0)
     losses = []
-    for step in range(12):
+    for step in range(60):
         loss = training.loss(batch, step)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < losses[0]
+    print(losses)
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
 
 
 def test_still_clips_are_normalised_without_dividing_by_nothing(tmp_path: Path) -> None:
