@@ -123,6 +123,32 @@ GRADIENTS_OF = ("predicted", "hidden", "features", "query_key", "conditioned")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Step 11."""
+
+    target: Float[Tensor, "1 4 2"]
+    loss: Float[Tensor, " 1"]
+    gradients: dict[str, Tensor]
+    """Of GRADIENTS_OF, and of each parameter by its name."""
+    parameters: dict[str, Tensor]
+    """Before the update."""
+    updated: dict[str, Tensor]
+    after: Forward
+    loss_after: Float[Tensor, " 1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Steps 12 to 14."""
+
+    denoised: Float[Tensor, "1 4 2"]
+    decoded: Float[Tensor, "1 2 1 2 4"]
+    """Before the ReLU."""
+    patches: Float[Tensor, "1 2 1 2 4"]
+    video: Float[Tensor, "1 2 2 4 1"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Worked:
     """Every value of the exercise, as the product's tensors."""
 
@@ -138,21 +164,9 @@ class Worked:
     text: Float[Tensor, "1 3"]
     timestep: Float[Tensor, "1 2"]
     condition: Float[Tensor, "1 5"]
-    before: Forward
-    target: Float[Tensor, "1 4 2"]
-    loss: Float[Tensor, " 1"]
-    gradients: dict[str, Tensor]
-    """Of GRADIENTS_OF, and of each parameter by its name."""
-    parameters: dict[str, Tensor]
-    """Before the update."""
-    updated: dict[str, Tensor]
-    after: Forward
-    loss_after: Float[Tensor, " 1"]
-    denoised: Float[Tensor, "1 4 2"]
-    decoded: Float[Tensor, "1 2 1 2 4"]
-    """Before the ReLU."""
-    generated_patches: Float[Tensor, "1 2 1 2 4"]
-    generated: Float[Tensor, "1 2 2 4 1"]
+    forward: Forward
+    trained: Trained
+    generated: Generated
 
 
 def work() -> Worked:
@@ -167,19 +181,7 @@ def work() -> Worked:
     noised = process.add_noise(latents, noise, torch.tensor([float(T)]))
     text, timestep = torch.tensor([CODED_PROMPT]), binary(T)
     condition = torch.cat([text, timestep], dim=-1)
-
-    before = transformer(noised, condition)
-    for name in GRADIENTS_OF:
-        getattr(before, name).retain_grad()
-    loss = process.loss(before.predicted, latents, noise)
-    parameters, gradients, updated = _update(transformer, loss)
-    gradients |= {name: getattr(before, name).grad for name in GRADIENTS_OF}
-    after = transformer(noised, condition)
-
-    times = torch.tensor([float(T), float(CLEAN)])
-    denoised = sample(lambda x, t: before.predicted, noised, process=process, sampler="ddim", times=times)
-    grid = rearrange(denoised, "b (t h w) c -> b t h w c", t=2, h=1)
-    generated_patches = decoder(grid)
+    forward = transformer(noised, condition)
     return Worked(
         encoder=encoder,
         decoder=decoder,
@@ -192,32 +194,49 @@ def work() -> Worked:
         text=text,
         timestep=timestep,
         condition=condition,
-        before=before,
-        target=process.target(latents, noise),
-        loss=loss,
-        gradients=gradients,
-        parameters=parameters,
-        updated=updated,
-        after=after,
-        loss_after=process.loss(after.predicted, latents, noise),
-        denoised=denoised,
-        decoded=F.linear(grid, decoder.weight, decoder.bias),
-        generated_patches=generated_patches,
-        generated=unpatchify(generated_patches, PATCH_SIZE),
+        forward=forward,
+        trained=_train(transformer, process, forward, latents, noise, condition),
+        generated=_generate(decoder, process, noised, forward.predicted.detach()),
     )
 
 
-def _update(
-    transformer: PaperTransformer, loss: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """One step of the product's optimizer: parameters before, their gradients, parameters after."""
+def _train(
+    transformer: PaperTransformer, process: OnPaper, forward: Forward, latents: Tensor, noise: Tensor, condition: Tensor
+) -> Trained:
+    """One step of the product's optimizer."""
     config = LoopConfig(steps=1, batch_size=1, learning_rate=LEARNING_RATE, weight_decay=0.0)
     optimizer = adamw(transformer, config)
-    before = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    parameters = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    shown = {name: getattr(forward, name) for name in GRADIENTS_OF}
+    for value in shown.values():
+        value.retain_grad()
+    loss = process.loss(forward.predicted, latents, noise)
     loss.sum().backward()
-    gradients = {name: p.grad.clone() for name, p in transformer.named_parameters() if p.grad is not None}
     optimizer.step()
-    return before, gradients, {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    after = transformer(process.add_noise(latents, noise, torch.tensor([float(T)])), condition)
+    return Trained(
+        target=process.target(latents, noise),
+        loss=loss,
+        gradients={name: value.grad for name, value in {**shown, **dict(transformer.named_parameters())}.items()},
+        parameters=parameters,
+        updated={name: p.detach().clone() for name, p in transformer.named_parameters()},
+        after=after,
+        loss_after=process.loss(after.predicted, latents, noise),
+    )
+
+
+def _generate(decoder: LinearReLU, process: OnPaper, noised: Tensor, predicted: Tensor) -> Generated:
+    """One step of the product's sampler for models that predict noise, then the decoder."""
+    times = torch.tensor([float(T), float(CLEAN)])
+    denoised = sample(lambda x, t: predicted, noised, process=process, sampler="ddim", times=times)
+    grid = rearrange(denoised, "b (t h w) c -> b t h w c", t=len(VIDEO), h=1)
+    patches = decoder(grid)
+    return Generated(
+        denoised=denoised,
+        decoded=F.linear(grid, decoder.weight, decoder.bias),
+        patches=patches,
+        video=unpatchify(patches, PATCH_SIZE),
+    )
 
 
 def _frozen(weight: tuple[tuple[int, ...], ...], bias: tuple[int, ...]) -> LinearReLU:

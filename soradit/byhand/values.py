@@ -35,7 +35,7 @@ def _ends(w: Worked) -> list[Matrix]:
         _matrix(f"{name}_{i}", f"{label} {i}", frame, Kind.PIXELS, role)
         for name, label, video, role in (
             ("frame", "frame", w.video, GIVEN),
-            ("generated", "frame", w.generated, RESULT),
+            ("generated", "frame", w.generated.video, RESULT),
         )
         for i, frame in enumerate(video[0, ..., 0], 1)
     ]
@@ -52,15 +52,15 @@ def _ends(w: Worked) -> list[Matrix]:
         _matrix("latents", "latents", _columns(w.latents), Kind.LATENTS),
         _matrix("noise", "noise", _columns(w.noise), Kind.NOISE, GIVEN),
         _matrix("noised", "noised", _columns(w.noised), Kind.LATENTS),
-        _matrix("denoised", "noise-free", _columns(w.denoised), Kind.LATENTS),
-        _matrix("decoded", "before ReLU", _columns(w.decoded), Kind.PIXELS),
-        _matrix("generated_patches", "patches", _columns(w.generated_patches), Kind.PIXELS),
+        _matrix("denoised", "noise-free", _columns(w.generated.denoised), Kind.LATENTS),
+        _matrix("decoded", "before ReLU", _columns(w.generated.decoded), Kind.PIXELS),
+        _matrix("generated_patches", "patches", _columns(w.generated.patches), Kind.PIXELS),
     ]
 
 
 def _forward(w: Worked) -> list[Matrix]:
     """From the conditions to the predicted noise."""
-    f = w.before
+    f = w.forward
     return [
         _matrix("text", "text", _columns(w.text), Kind.CONDITIONS, GIVEN),
         _matrix("timestep", "t", _columns(w.timestep), Kind.CONDITIONS, RESULT),
@@ -91,15 +91,15 @@ LAYERS = {
 def _parameters(w: Worked) -> list[Matrix]:
     """The learnable ones: before, their gradients, and after the update."""
     made = []
-    for name, parameter in w.parameters.items():
+    for name, parameter in w.trained.parameters.items():
         layer, _, part = name.rpartition(".")
         suffix, step = LAYERS[layer]
         label = f"weights{suffix}" if part == "weight" else f"bias{suffix}"
         where = f", step {step}" if part == "weight" else ""
         made += [
             _matrix(name, label, _drawn(parameter), Kind.LEARNABLE, GIVEN),
-            _matrix(f"gradient.{name}", f"∂ {label}{where}", _drawn(w.gradients[name]), Kind.OTHER),
-            _matrix(f"updated.{name}", f"new {label}", _drawn(w.updated[name]), Kind.LEARNABLE),
+            _matrix(f"gradient.{name}", f"∂ {label}{where}", _drawn(w.trained.gradients[name]), Kind.OTHER),
+            _matrix(f"updated.{name}", f"new {label}", _drawn(w.trained.updated[name]), Kind.LEARNABLE),
         ]
     return made
 
@@ -111,7 +111,7 @@ def _training(w: Worked) -> list[Matrix]:
         _matrix(
             f"gradient.{name}",
             f"∂ {name.replace('_', ', ')}",
-            _columns(w.gradients[name]),
+            _columns(w.trained.gradients[name]),
             Kind.OTHER,
             GIVEN if name in through_softmax else RESULT,
         )
@@ -119,9 +119,9 @@ def _training(w: Worked) -> list[Matrix]:
     ]
     return [
         *gradients,
-        _matrix("target", "noise", _columns(w.target), Kind.NOISE, CARRIED),
-        _matrix("error", "error", _columns(w.before.predicted - w.target), Kind.OTHER),
-        _matrix("loss", "loss", w.loss[None], Kind.OTHER),
-        _matrix("predicted_after", "predicted now", _columns(w.after.predicted), Kind.NOISE, GIVEN),
-        _matrix("loss_after", "loss now", w.loss_after[None], Kind.OTHER, GIVEN),
+        _matrix("target", "noise", _columns(w.trained.target), Kind.NOISE, CARRIED),
+        _matrix("error", "error", _columns(w.forward.predicted - w.trained.target), Kind.OTHER),
+        _matrix("loss", "loss", w.trained.loss[None], Kind.OTHER),
+        _matrix("predicted_after", "predicted now", _columns(w.trained.after.predicted), Kind.NOISE, GIVEN),
+        _matrix("loss_after", "loss now", w.trained.loss_after[None], Kind.OTHER, GIVEN),
     ]

@@ -33,6 +33,10 @@ SEGMENT_FRAMES = 128
 MAX_BAD_SHARE = 0.1
 
 
+class TooShort(SoraditError):
+    """A clip with fewer frames than a token covers: of no use, but no sign of trouble either."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodeSummary:
     cache: Cache
@@ -53,9 +57,9 @@ def encode(
 ) -> EncodeSummary:
     """Encode what the cache does not hold yet, with the ``weights``' autoencoder and text encoder.
 
-    Clips are read at ``config``'s size and fps; ``captions=False`` leaves their captions alone. A clip that can't be
-    read is named and left out; raises SoraditError when more than a tenth of them are, or for a size, cache or
-    weights that can't be used.
+    Clips are read at ``config``'s size and fps; ``captions=False`` leaves their captions alone. A clip that is too
+    short or can't be read is named and left out; raises SoraditError when more than a tenth can't be read, or for a
+    size, cache or weights that can't be used.
     """
     report = report or Report()
     latent_grid(config, load_autoencoder(weights).config.token_size)
@@ -72,11 +76,11 @@ def encode(
     if captions:
         _encode_captions(clips, cache, weights=weights, device=chosen, report=report)
     with autocast(chosen, choose_precision(precision, chosen)), torch.inference_mode():
-        bad = _encode_clips(clips, cache, weights=weights, device=chosen, report=report)
+        left_out = _encode_clips(clips, cache, weights=weights, device=chosen, report=report)
+    bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
     if len(bad) > MAX_BAD_SHARE * len(clips):
-        first = next(iter(bad.values()))
-        raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {first}")
-    return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in bad])
+        raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {bad[0]}")
+    return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
 
 
 def _encode_captions(clips: list[Clip], cache: Cache, *, weights: Path, device: torch.device, report: Report) -> None:
@@ -94,18 +98,23 @@ def _encode_captions(clips: list[Clip], cache: Cache, *, weights: Path, device: 
 
 def _encode_clips(
     clips: list[Clip], cache: Cache, *, weights: Path, device: torch.device, report: Report
-) -> dict[Clip, str]:
-    """Encode the clips that are missing, and return those that can't be read, and why."""
-    bad: dict[Clip, str] = {}
+) -> dict[Clip, SoraditError]:
+    """Encode the clips that are missing; return those that are left out, and why."""
+    left_out: dict[Clip, SoraditError] = {}
+
+    def leave_out(clip: Clip, error: SoraditError) -> None:
+        left_out[clip] = error
+        report.note(f"left out: {error}")
+
     missing: list[Clip] = []
     for clip in clips:
         try:
             if not cache.latents_path(clip).is_file():
                 missing.append(clip)
         except SoraditError as error:
-            _leave_out(clip, error, bad, report)
+            leave_out(clip, error)
     if not missing:
-        return bad
+        return left_out
     autoencoder = load_autoencoder(weights).to(device)
     frames_done = 0
     gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
@@ -116,22 +125,17 @@ def _encode_clips(
                 save_latents(cache.latents_path(clip), _encode_frames(autoencoder, torch.from_numpy(frames), clip))
                 frames_done += len(frames)
             except SoraditError as error:
-                _leave_out(clip, error, bad, report)
+                leave_out(clip, error)
             progress.update(done, f"{frames_done} frames")
-    return bad
-
-
-def _leave_out(clip: Clip, error: SoraditError, bad: dict[Clip, str], report: Report) -> None:
-    bad[clip] = str(error)
-    report.note(f"left out: {error}")
+    return left_out
 
 
 def _encode_frames(autoencoder: Autoencoder, frames: torch.Tensor, clip: Clip) -> list[torch.Tensor]:
-    """uint8 frames (T, H, W, 3) -> latents (t, h, w, c), one tensor a segment."""
+    """uint8 frames (T, H, W, 3) -> latents (t, h, w, c), one tensor a segment. Raises TooShort."""
     patch_frames = autoencoder.config.token_size[0]
     parts = segments(len(frames), window_frames=patch_frames, max_segment_frames=SEGMENT_FRAMES)
     if not parts:
-        raise SoraditError(f"{clip.path} has {len(frames)} frames at this fps, {patch_frames} are the least")
+        raise TooShort(f"{clip.path} has {len(frames)} frames at this fps, {patch_frames} are the least")
     device = autoencoder.latent_mean.device
     encoded = []
     for part in parts:

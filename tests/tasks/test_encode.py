@@ -137,6 +137,12 @@ def test_more_than_a_tenth_bad_stops(run: Callable[..., EncodeSummary], folder: 
         run()
 
 
+def test_short_clips_are_left_out_however_many(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    for name in ("02.mp4", "03.mp4", "04.mp4"):
+        shorten(folder / name)
+    assert len(run().clips) == 9
+
+
 def test_size_that_does_not_fit_is_refused_before_any_work(
     run: Callable[..., EncodeSummary], folder: Path, weights: Path
 ) -> None:
