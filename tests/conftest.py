@@ -46,7 +46,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tiny weights, each part trained for a few steps on ``clips``. Don't write into it: copy it."""
     from soradit.media.clips import find_clips
     from soradit.media.video import read_video
-    from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
+    from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
     from soradit.model.dit import DiT, DiTConfig
     from soradit.model.fitting import fit_autoencoder
     from soradit.model.text import TextEncoderConfig, new_text_encoder
@@ -68,7 +68,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     autoencoder = Autoencoder(AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16))
     frames = [read_video(clip.path, num_frames=16)[0] for clip in found]
-    fit_autoencoder(autoencoder, to_float(torch.stack([torch.from_numpy(f) for f in frames])), seed=0)
+    fit_autoencoder(autoencoder, torch.stack([torch.from_numpy(f) for f in frames]), seed=0)
     objective = AutoencoderObjective(
         autoencoder, training=found, held_out=found[:1], generation=generation, precision=torch.float32, **shared
     )

@@ -14,27 +14,29 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.media.patches import patchify
-from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods
+from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods, to_float
 
 RELU_MARGIN = 3.0
 """Standard deviations that a bias lifts features by, so that the ReLU passes nearly all of them at first."""
 LATENT_WHITENING = 0.25
 """Latents are divided by variance ** this: 0 keeps the pixels' proportions, 0.5 makes all directions equal."""
-RIDGE = 1e-4
-"""Of the least squares, in mean variances of the inputs."""
-CHUNK = 8
-"""Videos encoded at a time."""
+EXPECTED_NOISE = 0.05
+"""On the latents that the decoder is given, in their standard deviations: a transformer's are never exact."""
+CHAIN_VIDEOS = 96
+"""Enough for the principal components, which want all their patches in memory."""
+CHUNK = 4
+"""Videos encoded at a time for the least squares, which are summed up over any number."""
 
-Videos = Float[Tensor, "clips frames height width 3"]
+Videos = UInt8[Tensor, "clips frames height width 3"]
 
 
 @torch.no_grad()
 def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
-    """Set every linear layer in place, from videos in [-1, 1]; the residual blocks must be the identity still."""
+    """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still."""
     _fit_chain(autoencoder, videos, seed)
     _fit_first_layer(autoencoder, autoencoder.encoder, videos)
 
@@ -54,7 +56,7 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     downwards: list[Any] = [encoder.project, *encoder.merge, encoder.to_latents]
     upwards: list[Any] = [decoder.to_pixels, *reversed(decoder.split), None]
     generator = torch.Generator().manual_seed(seed)
-    x = patchify(videos, encoder.patch_size)
+    x = patchify(to_float(videos[:CHAIN_VIDEOS]), encoder.patch_size)
     stage_features = []
     for down, up in zip(downwards, upwards, strict=True):
         x = patchify(x, MERGE) if down in encoder.merge else x
@@ -89,20 +91,25 @@ def _fit_pair(
 
 
 def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) -> None:
-    """Let the decoder's first layer estimate ``linear``'s last features from the encoder's latents."""
+    """Let the decoder's first layer estimate ``linear``'s last features from the encoder's latents.
+
+    Least squares by the normal equations, in float64, with a last input that is always 1 for the bias.
+    """
     decoder = autoencoder.decoder
-    pairs = [
-        (_flat(neighbourhoods(autoencoder.encoder(chunk))), _flat(_last_features(linear, chunk)))
-        for chunk in videos.split(CHUNK)
-    ]
-    inputs, outputs = (torch.cat(part) for part in zip(*pairs, strict=True))
-    input_mean, output_mean = inputs.mean(0), outputs.mean(0)
-    inputs, outputs = inputs - input_mean, outputs - output_mean
-    gram = inputs.T @ inputs
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    weight = torch.linalg.solve(gram, inputs.T @ outputs).T
-    decoder.project.weight.copy_(weight)
-    decoder.project.bias.copy_(output_mean - weight @ input_mean)
+    gram = torch.zeros(decoder.project.in_features + 1, decoder.project.in_features + 1, dtype=torch.float64)
+    cross = torch.zeros(decoder.project.in_features + 1, decoder.project.out_features, dtype=torch.float64)
+    for chunk in videos.split(CHUNK):
+        video = to_float(chunk)
+        inputs = F.pad(_flat(neighbourhoods(autoencoder.encoder(video))), (0, 1), value=1.0)
+        outputs = _flat(_last_features(linear, video))
+        gram += inputs.T @ inputs
+        cross += inputs.T @ outputs
+    count, mean = gram[-1, -1], gram[-1] / gram[-1, -1]
+    variance = gram.diagonal() / count - mean**2
+    gram.diagonal().add_(count * (EXPECTED_NOISE**2 * variance).clamp_min(1e-9))
+    solution = torch.linalg.solve(gram, cross).float().T
+    decoder.project.weight.copy_(solution[:, :-1])
+    decoder.project.bias.copy_(solution[:, -1])
     following: Any = decoder.split[0] if decoder.split else decoder.to_pixels
     _lift(decoder.project, following, outputs)
 
@@ -115,9 +122,9 @@ def _lift(layer: nn.Linear, following: nn.Linear, features: Float[Tensor, "*b c"
     following.bias.sub_(following.weight @ lift.repeat(merged))
 
 
-def _last_features(linear: Encoder, videos: Videos) -> Float[Tensor, "b t h w c"]:
+def _last_features(linear: Encoder, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w c"]:
     """The features that ``linear``, an encoder whose residual blocks are the identity, makes latents of."""
-    x = linear.project(patchify(videos, linear.patch_size))
+    x = linear.project(patchify(video, linear.patch_size))
     for merge in linear.merge:
         x = merge(patchify(x, MERGE))
     return x

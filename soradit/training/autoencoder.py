@@ -22,7 +22,7 @@ GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
-NUM_FITTING_WINDOWS = 512
+NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 64
 MAX_HELD_OUT = 16
 MIN_LATENT_STD = 1e-4
@@ -55,9 +55,8 @@ class AutoencoderObjective:
     def fit(self, *, encoder: bool) -> None:
         """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
-        random = generator(self.seed, "fit")
-        videos = torch.stack([_crop(self._window(self.training[index], random), random) for index in indices])
-        (fit_autoencoder if encoder else fit_decoder)(self.model, to_float(videos), self.seed)
+        videos = self._windows(self.training, indices, generator(self.seed, "fit"))
+        (fit_autoencoder if encoder else fit_decoder)(self.model, videos, self.seed)
 
     def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))

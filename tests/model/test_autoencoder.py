@@ -7,8 +7,8 @@ from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.media.patches import patchify, unpatchify
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, ResidualBlock, to_float, to_uint8
-from soradit.model.fitting import fit_autoencoder
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, Decoder, ResidualBlock, to_float, to_uint8
+from soradit.model.fitting import fit_autoencoder, fit_decoder
 
 SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
 
@@ -69,9 +69,10 @@ def test_a_latent_vector_stands_for_a_token_of_pixels(grid: tuple[int, int, int]
 
 
 def test_fitted_reconstruction_is_as_good_as_a_pca() -> None:
-    video = waves()
+    videos = to_uint8(waves())
+    video = to_float(videos)
     model = Autoencoder(AutoencoderConfig(widths=(96, 192, 256), blocks_per_stage=1, latent_channels=16))
-    fit_autoencoder(model, video, seed=0)
+    fit_autoencoder(model, videos, seed=0)
     with torch.no_grad():
         error = (model.decoder(model.encoder(video)) - video).square().mean().item()
     patches = patchify(video, (4, 32, 32))
@@ -84,11 +85,23 @@ def test_fitted_reconstruction_is_as_good_as_a_pca() -> None:
     assert error <= 1.1 * pca_error
 
 
+def test_a_decoder_is_fitted_to_an_encoder_as_it_is() -> None:
+    videos = to_uint8(waves())
+    model = Autoencoder(AutoencoderConfig(widths=(96, 192), blocks_per_stage=1, latent_channels=16))
+    fit_autoencoder(model, videos, seed=0)
+    latents = model.encoder(to_float(videos))
+    error = (model.decoder(latents) - to_float(videos)).square().mean()
+    model.decoder = Decoder(model.config)
+    fit_decoder(model, videos, seed=1)
+    assert torch.equal(model.encoder(to_float(videos)), latents)
+    assert (model.decoder(latents) - to_float(videos)).square().mean() <= 1.1 * error
+
+
 def test_fitting_is_the_same_for_the_same_seed() -> None:
     first, second = Autoencoder(SMALL), Autoencoder(SMALL)
     second.load_state_dict(first.state_dict())
     for model in (first, second):
-        fit_autoencoder(model, waves(4), seed=3)
+        fit_autoencoder(model, to_uint8(waves(4)), seed=3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
