@@ -53,8 +53,15 @@ def test_documented_options_exist(page: str, line: str):
         assert option in result.output, f"{page}: soradit {name} has no {option}"
 
 
-def test_readme_python_runs(tmp_path, monkeypatch):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+def python_in_docs() -> list[tuple[str, str]]:
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("page", "code"), python_in_docs(), ids=[page for page, _ in python_in_docs()])
+def test_documented_python_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     exec(code, {})
-    assert (tmp_path / "sunset.mp4").stat().st_size > 0

@@ -9,6 +9,7 @@ The decoder's first layer is better than an inverse: it is the least-squares est
 from a latent vector and its 26 neighbours, which know what lies across the token's borders.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from soradit.media.patches import patchify
+from soradit.media.patches import PatchSize, patchify
 from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods, to_float
 
 RELU_MARGIN = 3.0
@@ -26,8 +27,6 @@ LATENT_WHITENING = 0.25
 """Latents are divided by variance ** this: 0 keeps the pixels' proportions, 0.5 makes all directions equal."""
 EXPECTED_NOISE = 0.05
 """On the latents that the decoder is given, in their standard deviations: a transformer's are never exact."""
-CHAIN_VIDEOS = 96
-"""Enough for the principal components, which want all their patches in memory."""
 CHUNK = 4
 """Videos encoded at a time for the least squares, which are summed up over any number."""
 
@@ -56,7 +55,7 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     downwards: list[Any] = [encoder.project, *encoder.merge, encoder.to_latents]
     upwards: list[Any] = [decoder.to_pixels, *reversed(decoder.split), None]
     generator = torch.Generator().manual_seed(seed)
-    x = patchify(to_float(videos[:CHAIN_VIDEOS]), encoder.patch_size)
+    x = patchify(to_float(_quarters(videos, autoencoder.config.token_size)), encoder.patch_size)
     stage_features = []
     for down, up in zip(downwards, upwards, strict=True):
         x = patchify(x, MERGE) if down in encoder.merge else x
@@ -64,6 +63,14 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
         x = F.linear(x, down.weight, down.bias)
         stage_features.append(x)
     _lift(encoder.project, downwards[1], stage_features[0])
+
+
+def _quarters(videos: Videos, token_size: PatchSize) -> Videos:
+    """Another corner of each video's picture, in its first frames: many videos matter more than all of each."""
+    lengths = zip(videos.shape[1:4], token_size, strict=True)
+    t, h, w = (max(unit, length // 2 // unit * unit) for length, unit in lengths)
+    corners = itertools.cycle(itertools.product((slice(None, h), slice(-h, None)), (slice(None, w), slice(-w, None))))
+    return torch.stack([video[:t, y, x] for video, (y, x) in zip(videos, corners, strict=False)])
 
 
 def _fit_pair(

@@ -5,7 +5,6 @@ weights. What is the same is here: AdamW with warm-up and cosine decay, gradient
 (EMA), held-out evaluation, metrics, checkpoints, and exact resume.
 """
 
-import gc
 import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,7 +88,6 @@ def run_loop(
         first_step = read_state(resume_from)["step"]
         report.note(f"resuming from {resume_from}")
     metrics = Metrics(run / "metrics.csv", first_step)
-    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     deadline = time.monotonic() + 3600 * (config.max_hours or math.inf)
 
     def save(step: int) -> None:
