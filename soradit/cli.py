@@ -271,7 +271,7 @@ def skies(
 
     soradit skies clips --count 24
     """
-    height, width = _height_width(size)
+    height, width = _parse_size(size)
 
     from soradit.console import Terminal
     from soradit.tasks.skies import render_skies
@@ -288,8 +288,8 @@ def skies(
             folder,
             count=count,
             seed=seed,
-            height=height or 256,
-            width=width or 256,
+            height=height,
+            width=width,
             num_frames=frames,
             fps=fps,
             on_clip=on_clip,
@@ -343,9 +343,12 @@ def _print(line: str) -> None:
 
 
 def _height_width(size: str | None) -> tuple[int | None, int | None]:
+    """``WIDTHxHEIGHT``, or nothing -> height, width."""
+    return (None, None) if size is None else _parse_size(size)
+
+
+def _parse_size(size: str) -> tuple[int, int]:
     """``WIDTHxHEIGHT`` -> height, width."""
-    if size is None:
-        return None, None
     if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", size)):
         raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, such as 256x256", param_hint="--size")
     return int(match[2]), int(match[1])

@@ -1,6 +1,5 @@
 """Prompt -> video: all parts of a folder of weights, loaded once. Steps 1, 5, 12, 13 and 14 of generating."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from soradit.device import autocast, choose_device, choose_precision
 from soradit.diffusion.process import PROCESSES, timestep_grid
-from soradit.diffusion.sampler import Predict, sample, with_guidance
+from soradit.diffusion.sampler import OnStep, Predict, sample, with_guidance
 from soradit.media.video import write_video
 from soradit.model.autoencoder import Autoencoder, to_uint8
 from soradit.model.dit import DiT
@@ -26,8 +25,6 @@ from soradit.model.weights import (
     load_text,
     load_transformer,
 )
-
-OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +96,10 @@ class Pipeline:
         noise = torch.randn(
             (1, *grid, self.transformer.config.latent_channels), generator=torch.Generator().manual_seed(seed)
         )
+        predict = self._predictor(prompt, negative, settings.guidance)
         with autocast(self.device, self.precision):
             latents = sample(
-                self._predictor(prompt, negative, settings.guidance),
+                predict,
                 noise.to(self.device),
                 process=PROCESSES[settings.process](),
                 sampler=settings.sampler,

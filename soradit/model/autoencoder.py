@@ -8,7 +8,7 @@ map, and training only adds to it.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,6 @@ class AutoencoderConfig:
         frames, height, width = self.patch_size
         merged = 2 ** (len(self.widths) - 1)
         return frames, height * merged, width * merged
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 def neighbourhoods(latents: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w 27*c"]:

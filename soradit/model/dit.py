@@ -5,7 +5,7 @@ tokens with rotary positions, and over the prompt's tokens.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from soradit.model.conditioning import Conditioning, Modulation
 
 ROTARY_BASE = 100.0
-"""Wavelengths run from 2 pi to about 600 positions; grids here are tens of positions long."""
+"""Wavelengths run from 2 pi to about 400 positions; grids here are tens of positions long."""
 FRAME_HARMONICS = 4
 
 
@@ -38,9 +38,6 @@ class DiTConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 PRESETS: dict[str, dict[str, int]] = {

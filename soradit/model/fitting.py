@@ -27,6 +27,8 @@ LATENT_WHITENING = 0.25
 """Latents are divided by variance ** this: 0 keeps the pixels' proportions, 0.5 makes all directions equal."""
 EXPECTED_NOISE = 0.05
 """On the latents that the decoder is given, in their standard deviations: a transformer's are never exact."""
+MAX_CHAIN_NUMBERS = 2**27
+"""Principal components want all their patches in memory: of more than this, a part of each video is used."""
 CHUNK = 4
 """Videos encoded at a time for the least squares, which are summed up over any number."""
 
@@ -56,17 +58,19 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     upwards: list[Any] = [decoder.to_pixels, *reversed(decoder.split), None]
     generator = torch.Generator().manual_seed(seed)
     x = patchify(to_float(_quarters(videos, autoencoder.config.token_size)), encoder.patch_size)
-    stage_features = []
     for down, up in zip(downwards, upwards, strict=True):
         x = patchify(x, MERGE) if down in encoder.merge else x
         _fit_pair(down, up, x, whitening=0.0 if up else LATENT_WHITENING, generator=generator)
         x = F.linear(x, down.weight, down.bias)
-        stage_features.append(x)
-    _lift(encoder.project, downwards[1], stage_features[0])
+        if down is encoder.project:
+            deviation = _flat(x).std(0)
+    _lift(encoder.project, downwards[1], deviation)
 
 
-def _quarters(videos: Videos, token_size: PatchSize) -> Videos:
-    """Another corner of each video's picture, in its first frames: many videos matter more than all of each."""
+def _quarters(videos: Videos, token_size: PatchSize) -> UInt8[Tensor, "clips t h w 3"]:
+    """Of many videos, a corner of each one's picture, in its first frames: few numbers from as many as possible."""
+    if videos.numel() <= MAX_CHAIN_NUMBERS:
+        return videos
     lengths = zip(videos.shape[1:4], token_size, strict=True)
     t, h, w = (max(unit, length // 2 // unit * unit) for length, unit in lengths)
     corners = itertools.cycle(itertools.product((slice(None, h), slice(-h, None)), (slice(None, w), slice(-w, None))))
@@ -100,17 +104,19 @@ def _fit_pair(
 def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) -> None:
     """Let the decoder's first layer estimate ``linear``'s last features from the encoder's latents.
 
-    Least squares by the normal equations, in float64, with a last input that is always 1 for the bias.
+    Least squares by the normal equations, summed in float64, with a last input that is always 1 for the bias.
     """
     decoder = autoencoder.decoder
     gram = torch.zeros(decoder.project.in_features + 1, decoder.project.in_features + 1, dtype=torch.float64)
     cross = torch.zeros(decoder.project.in_features + 1, decoder.project.out_features, dtype=torch.float64)
+    squares = torch.zeros(decoder.project.out_features, dtype=torch.float64)
     for chunk in videos.split(CHUNK):
         video = to_float(chunk)
         inputs = F.pad(_flat(neighbourhoods(autoencoder.encoder(video))), (0, 1), value=1.0)
         outputs = _flat(_last_features(linear, video))
         gram += inputs.T @ inputs
         cross += inputs.T @ outputs
+        squares += outputs.square().sum(0)
     count, mean = gram[-1, -1], gram[-1] / gram[-1, -1]
     variance = gram.diagonal() / count - mean**2
     gram.diagonal().add_(count * (EXPECTED_NOISE**2 * variance).clamp_min(1e-9))
@@ -118,12 +124,12 @@ def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) 
     decoder.project.weight.copy_(solution[:, :-1])
     decoder.project.bias.copy_(solution[:, -1])
     following: Any = decoder.split[0] if decoder.split else decoder.to_pixels
-    _lift(decoder.project, following, outputs)
+    _lift(decoder.project, following, (squares / count).sqrt().float())
 
 
-def _lift(layer: nn.Linear, following: nn.Linear, features: Float[Tensor, "*b c"]) -> None:
+def _lift(layer: nn.Linear, following: nn.Linear, deviation: Float[Tensor, " c"]) -> None:
     """Raise ``layer``'s features above the ReLU's zero, and let the ``following`` layer take the lift off again."""
-    lift = RELU_MARGIN * features.flatten(0, -2).std(0)
+    lift = RELU_MARGIN * deviation
     layer.bias.add_(lift)
     merged = following.in_features // layer.out_features
     following.bias.sub_(following.weight @ lift.repeat(merged))

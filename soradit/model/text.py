@@ -1,7 +1,7 @@
 """The prompt's embedding: a CLIP text encoder and its tokenizer, in transformers' own format. Step 5.
 
 Radford et al. 2021 (CLIP, arXiv 2103.00020), section 2.4. Any CLIP serves; soradit's own is a small one, trained
-the same way against a video tower (see ``soradit.tasks.train_text_encoder``).
+the same way against a video tower (see ``soradit.training.text_encoder``).
 """
 
 import os

@@ -237,7 +237,7 @@ def _config(config_class: Any, path: Path) -> Any:
         if unknown := sorted(set(given) - known):
             raise ValueError(f"unknown {', '.join(unknown)}")
         return config_class(**given)
-    except (TypeError, ValueError, AttributeError, SoraditError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError, SoraditError) as error:
         raise SoraditError(f"{path} can't be used: {_first_line(error)}") from error
 
 

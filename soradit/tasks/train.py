@@ -29,7 +29,7 @@ from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.loop import LoopConfig, Objective, run_loop
-from soradit.training.run import TrainConfig, checkpoint_to_resume, describe_run, prepare_run
+from soradit.training.run import RUN_CONFIG, TrainConfig, checkpoint_to_resume, describe_run, prepare_run
 from soradit.training.transformer import TransformerObjective, cached_windows
 
 TEXT_ENCODER_WINDOW = 4
@@ -48,9 +48,9 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
     described = describe_run(config, loop)
     checkpoint = checkpoint_to_resume(config, described)
-    if checkpoint is None:
+    if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
         prepare_run(config)
-    write_whole(config.run / "config.json", json.dumps(described, indent=2) + "\n")
+    write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
     torch.manual_seed(loop.seed)
     objective = BUILDERS[config.component](
         config, loop, Split(training=training, held_out=held_out or training), report
@@ -169,7 +169,7 @@ def _encode(
     config: TrainConfig, generation: GenerationConfig, clips: Split, report: Report, *, captions: bool = True
 ) -> EncodeSummary:
     return encode(
-        clips.training + [clip for clip in clips.held_out if clip not in clips.training],
+        list(dict.fromkeys([*clips.training, *clips.held_out])),
         weights=config.run,
         config=generation,
         cache_folder=config.cache or config.data / CACHE_NAME,

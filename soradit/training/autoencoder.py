@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from soradit.device import autocast
+from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.video import probe_video, read_video
 from soradit.model.autoencoder import Autoencoder, to_float
@@ -56,7 +57,12 @@ class AutoencoderObjective:
         """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
         videos = self._windows(self.training, indices, generator(self.seed, "fit"))
-        (fit_autoencoder if encoder else fit_decoder)(self.model, videos, self.seed)
+        self.model.cpu()  # least squares in float64, which not every device has
+        try:
+            (fit_autoencoder if encoder else fit_decoder)(self.model, videos, self.seed)
+        except torch.linalg.LinAlgError as error:
+            raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
+        self.model.to(self.device)
 
     def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
@@ -103,7 +109,7 @@ class AutoencoderObjective:
         for index in draw_indices(self.seed, 0, min(NUM_STATISTICS_WINDOWS, len(self.training)), len(self.training)):
             video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
-        flat = torch.cat(latents).double()
+        flat = torch.cat(latents).cpu().double()
         return flat.mean(0), flat.std(0).clamp_min(MIN_LATENT_STD)
 
     def _windows(

@@ -48,7 +48,9 @@ def save_checkpoint(
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the newest ``keep``."""
+    """Remove all but the newest ``keep``, and what killed processes left half-written."""
+    for unfinished in (run / "checkpoints").glob(f".{PREFIX}*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     for old in list_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
 

@@ -87,6 +87,10 @@ def run_loop(
         load_checkpoint(resume_from, model, ema, optimizer)
         first_step = read_state(resume_from)["step"]
         report.note(f"resuming from {resume_from}")
+        objective.publish(run, ema)  # the last time may have been cut short
+        if first_step >= config.steps:
+            report.note(f"{run} is trained to step {first_step} already: more --steps would go on")
+            return
     metrics = Metrics(run / "metrics.csv", first_step)
     deadline = time.monotonic() + 3600 * (config.max_hours or math.inf)
 
@@ -115,8 +119,7 @@ def run_loop(
                 raise StateSaved(f"{why}: state saved at step {done} of {config.steps} in {run}; run again to go on")
             if done % config.checkpoint_every == 0 and done != config.steps:
                 save(done)
-        if first_step < config.steps:
-            save(config.steps)
+        save(config.steps)
 
 
 def _submit(ahead: ThreadPoolExecutor, objective: Objective, step: int, steps: int) -> Future:

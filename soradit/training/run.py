@@ -6,6 +6,8 @@ RUN/metrics.csv                                                                 
 RUN/checkpoints/                                                                   what resume needs
 """
 
+import json
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError
 from soradit.model.dit import PRESETS
 from soradit.model.weights import (
+    INDEX,
     GenerationConfig,
     copy_component,
     find_weights,
@@ -27,6 +30,7 @@ from soradit.model.weights import (
 from soradit.training.checkpoint import list_checkpoints, read_state
 from soradit.training.loop import LoopConfig
 
+RUN_CONFIG = "config.json"
 NEEDED: dict[str, tuple[str, ...]] = {
     "transformer": ("vae", "text_encoder", "tokenizer"),
     "vae": (),
@@ -36,7 +40,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What can be trained, and the parts that the weights to start from must have for it."""
 MAY_CHANGE = {
     "train": {"data", "run", "cache", "resume", "device", "precision"},
-    "loop": {"steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "max_hours", "betas"},
+    "loop": {"steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "max_hours"},
 }
 """What a resumed run may set otherwise than it was started with."""
 
@@ -79,6 +83,12 @@ class TrainConfig:
             raise SoraditError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
         if self.process is not None and self.process not in PROCESSES:
             raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
+        for name in ("preset", "process", "text_encoder"):
+            if getattr(self, name) is not None and self.component != "transformer":
+                option = name.replace("_", "-")
+                raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if self.precision == "float16":
+            raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
             raise SoraditError(f"drop-text must be from 0 to 1, not {self.drop_text}")
 
@@ -93,12 +103,16 @@ def prepare_run(config: TrainConfig) -> None:
         "decoder": set(),
         "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
     }
+    if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():
+        raise SoraditError(f"{config.run} holds weights that are no run: choose another folder with -o")
     try:
         config.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SoraditError(
             f"can't make the run's folder {config.run} ({error.strerror}): choose another with -o"
         ) from error
+    for component in outdated[config.component]:  # left by a try that ended before its first checkpoint
+        shutil.rmtree(config.run / component, ignore_errors=True)
     if base is not None:
         for component in {"transformer", "vae", "text_encoder", "tokenizer"} - outdated[config.component]:
             copy_component(base, config.run, component)
@@ -139,7 +153,7 @@ def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationCon
 def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:
     """What was asked for, as JSON has it: saved beside the run and in each checkpoint."""
     train = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    return {"train": train, "loop": asdict(loop)}
+    return json.loads(json.dumps({"train": train, "loop": asdict(loop)}))
 
 
 def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any]]) -> Path | None:
