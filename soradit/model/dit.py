@@ -193,6 +193,7 @@ class DiT(nn.Module):
         place = place_in_frame(*grid, device=latents.device).expand(batch, -1, -1, -1, -1)
         condition = self.conditioning(t, pooled)
         x = self.embed(rearrange(torch.cat([latents, place], dim=-1), "b t h w c -> b (t h w) c"))
+        x = x.float()  # under autocast too: what blocks add up keeps its precision
         for block in self.blocks:
             x = block(x, condition, text, rotation)
         x = self.out(self.norm(x, *self.modulation(condition)))
