@@ -25,7 +25,9 @@ MAX_SEED = 2**63 - 1
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16. auto: what the device is fast at.")]
 Weights = Annotated[str | None, typer.Option(help="Folder of weights.  [default: the bundled ones]")]
-Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.")]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.  [default: the weights' own]")
+]
 Json = Annotated[bool, typer.Option("--json", help="A JSON line per result on stdout, instead of its path.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave files that exist, and go on.")]
@@ -54,10 +56,14 @@ def generate(
     ] = None,
     weights: Weights = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same video.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.  [default: the weights' own]")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 is none.  [default: the weights' own]")
+    ] = None,
     negative: Annotated[str, typer.Option(metavar="PROMPT", help="What the video should not show.")] = "",
-    frames: Annotated[int | None, typer.Option(min=1, help="Length in frames, a multiple of 4.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Length in frames, a multiple of 4.  [default: the weights' own]")
+    ] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Videos per prompt, with seeds that count up.")] = 1,
@@ -74,6 +80,8 @@ def generate(
     """
     if (prompt is None) == (prompts is None):
         raise typer.BadParameter("give either a prompt or --prompts")
+    if overwrite and skip_existing:
+        raise typer.BadParameter("give either --overwrite or --skip-existing")
     height, width = _height_width(size)
     lines = [prompt] if prompt is not None else _read_prompts(prompts or "-")
 

@@ -46,6 +46,8 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     clips = find_clips(config.data)
     training, held_out = split_clips(clips)
     report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
+    if not held_out:
+        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
     described = describe_run(config, loop)
     checkpoint = checkpoint_to_resume(config, described)
     if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
@@ -55,8 +57,8 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     objective = BUILDERS[config.component](
         config, loop, Split(training=training, held_out=held_out or training), report
     )
-    num_parameters = sum(p.numel() for p in objective.model.parameters() if p.requires_grad)
-    report.note(f"{config.component}: {num_parameters / 1e6:.1f} M parameters, {loop.steps} steps of {loop.batch_size}")
+    millions = sum(p.numel() for p in objective.model.parameters() if p.requires_grad) / 1e6
+    report.note(f"{config.component}: {millions:.1f} M parameters, {loop.steps} steps of {loop.batch_size} clips each")
     run_loop(objective, loop, config.run, resume_from=checkpoint, report=report, describe=described)
     return config.run
 
