@@ -1,0 +1,48 @@
+"""``soradit check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soradit.cli.options import Overwrite, Size, Weights, height_width, print_line
+
+
+def check(
+    clips: Annotated[Path, typer.Argument(help="Folder of captioned clips.", show_default=False)],
+    weights: Weights = None,
+    size: Size = None,
+    fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
+    frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
+    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 when a larger share is dropped.")] = 0.1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON line per file on stdout, instead of a table.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML page to write, with thumbnails and captions.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tell what each clip is, what training will use of it, and why not more.
+
+    soradit check clips
+    """
+    height, width = height_width(size)
+
+    from soradit.console import TerminalOfRows, visible
+    from soradit.tasks.check import HEADER
+    from soradit.tasks.check import check as run
+
+    rows = run(
+        clips,
+        weights=weights,
+        overrides={"height": height, "width": width, "num_frames": frames, "fps": fps},
+        max_bad=max_bad,
+        sheet=sheet,
+        overwrite=overwrite,
+        report=TerminalOfRows(),
+    )
+    for number, row in enumerate(rows):
+        lines = (row.to_json(),) if as_json else (HEADER if number == 0 else ()) + row.to_lines()
+        for line in lines:
+            print_line(visible(line))
