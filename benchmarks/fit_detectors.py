@@ -19,7 +19,9 @@ from soradit.media.video import read_video
 
 NUM_FRAMES, FPS, SIZE = 32, 16, (256, 256)
 CLASSES = {"hour": ("night", "twilight", "low sun", "day"), "cover": ("clear", "partly cloudy", "overcast")}
-WEIGHT_DECAY = 1e-3
+SHAPE = ("log unevenness along rows", "log change of warmth in half a second")
+"""Numbers that tell clouds; the hour is told by colour and brightness alone."""
+WEIGHT_DECAY = {"hour": 3e-3, "cover": 1e-3}
 
 
 def read(clip: Clip):
@@ -34,7 +36,7 @@ def stated(clip: Clip) -> Facts:
     )
 
 
-def fit(numbers: list[dict[str, float]], labels: list[int], names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def fit(numbers: list[dict[str, float]], labels: list[int], names: tuple[str, ...], weight_decay: float) -> dict[str, dict[str, float]]:
     """Multinomial logistic regression on standardised numbers, told in the numbers' own units."""
     x, y = torch.tensor([list(n.values()) for n in numbers], dtype=torch.float64), torch.tensor(labels)
     mean, std = x.mean(0), x.std(0)
@@ -45,7 +47,7 @@ def fit(numbers: list[dict[str, float]], labels: list[int], names: tuple[str, ..
     def loss():
         optimiser.zero_grad()
         value = torch.nn.functional.cross_entropy((x - mean) / std @ weight + constant, y)
-        value = value + WEIGHT_DECAY * weight.square().sum()
+        value = value + weight_decay * weight.square().sum()
         value.backward()
         return value
 
@@ -77,8 +79,9 @@ def main() -> None:
     coefficients = {}
     for what, names in CLASSES.items():
         labels = [getattr(stated(clip), what) for clip in folders[0]]
+        used = [{key: n[key] for key in n if what == "cover" or key not in SHAPE} for n in numbers]
         known = [i for i, label in enumerate(labels) if label]
-        coefficients[what] = fit([numbers[i] for i in known], [names.index(labels[i]) for i in known], names)
+        coefficients[what] = fit([used[i] for i in known], [names.index(labels[i]) for i in known], names, WEIGHT_DECAY[what])
     target = Path(detectors.__file__).with_name(detectors.COEFFICIENTS)
     write_whole(target, json.dumps(coefficients, indent=1) + "\n")
     for clips in folders:

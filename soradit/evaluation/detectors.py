@@ -1,7 +1,7 @@
 """What a clip shows of hour, clouds and drift: by colour, brightness and phase correlation, no trained network.
 
-Hour and cover are linear rules over eight named numbers (``appearance``), whose coefficients stand in
-``detectors.json``; ``benchmarks/fit_detectors.py`` fits them to a folder of captioned skies. Drift is measured.
+Hour and cover are linear rules over named numbers (``appearance``), whose coefficients stand in ``detectors.json``;
+``benchmarks/fit_detectors.py`` fits them to a folder of captioned skies. Drift is measured.
 """
 
 import json
@@ -26,6 +26,10 @@ _DIRECTIONS = ("right", "right away", "away", "left away", "left", "left towards
 """Clockwise on the screen, in steps of 45 degrees: clouds that go away sink, and those that come rise."""
 _STILL = 0.005
 """Picture heights a second: clouds slower than this do not drift."""
+_NOISE = 1e-3
+"""Square of grey levels: what varies less is rounding, and nothing is seen to move in it."""
+_FAINT = 0.01
+"""Peaks lower than this are chance; those of drifting clouds are near 0.08."""
 
 
 def detect(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> Facts:
@@ -76,7 +80,9 @@ def drift(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> tuple[float, floa
     tops, lefts = (0, 3 * size[0] // 16), range(0, size[1] - tile + 1, max(1, tile // 2))
     found = [_shift(grey[:, y : y + tile, x : x + tile], lag) for y in tops for x in lefts]
     right, down, peak = np.array(found).T
-    weight = np.maximum(peak, 0) + 1e-9
+    weight = np.maximum(peak - _FAINT, 0)
+    if not weight.any():
+        return 0.0, 0.0
     per_second = fps / lag / size[0]
     return float(np.average(right, weights=weight)) * per_second, float(np.average(down, weights=weight)) * per_second
 
@@ -88,7 +94,7 @@ def _shift(tiles: Float[np.ndarray, "t s s"], lag: int) -> tuple[float, float, f
     spectrum = np.fft.fft2((tiles - tiles.mean(axis=(1, 2), keepdims=True)) * window)
     cross = spectrum[lag:] * spectrum[:-lag].conj()
     # The whitening stops where there is next to nothing to whiten; high frequencies hold grain, and count little.
-    cross /= np.abs(cross) + 1e-3 * np.abs(cross).mean() + 1e-12
+    cross /= np.abs(cross) + 1e-3 * np.abs(cross).mean() + _NOISE * (window**2).sum()
     frequency = np.fft.fftfreq(size)
     smooth = np.exp(-(frequency[:, None] ** 2 + frequency**2) / (2 * 0.15**2))
     reach = size // 4
@@ -118,7 +124,7 @@ def _direction(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> str | None:
 def _decide(what: str, numbers: dict[str, float]) -> str:
     """The class with the largest weighted sum."""
     sums = {
-        name: weights["constant"] + sum(weights[key] * value for key, value in numbers.items())
+        name: sum(weight * numbers.get(number, 1.0) for number, weight in weights.items())  # 1: of the constant
         for name, weights in _coefficients()[what].items()
     }
     return max(sums, key=sums.__getitem__)
