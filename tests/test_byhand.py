@@ -9,6 +9,7 @@ import pytest
 
 from soradit.byhand.exercise import work
 from soradit.byhand.lesson import tell
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 
 Rows = list[list[Fraction]]
 Parameters = dict[str, Rows]
@@ -197,6 +198,12 @@ def test_every_number(values: dict, name: str) -> None:
     exact = not name.startswith(("updated.", "gradient.")) and name not in THROUGH_FLOATS
     tolerance = 0.0 if exact else THROUGH_FLOATS.get(name, 1e-6)
     assert values[name] == [pytest.approx(row, rel=0, abs=tolerance) for row in expected]
+
+
+def test_frozen_layers_bear_the_product_s_names(values: dict) -> None:
+    names = {name for name in values if name.endswith((".weight", ".bias")) and "coder." in name}
+    assert len(names) == 4
+    assert names <= set(Autoencoder(AutoencoderConfig(widths=(4, 4), latent_channels=2)).state_dict())
 
 
 def test_attention_is_the_softmax_of_the_scores(values: dict) -> None:

@@ -16,7 +16,7 @@ STYLES = {
     Kind.NOISE: "reverse",
     Kind.CONDITIONS: "magenta",
     Kind.LEARNABLE: "red",
-    Kind.FROZEN: "blue",
+    Kind.FROZEN: "bright_blue",
     Kind.OTHER: "",
 }
 
@@ -65,7 +65,7 @@ ASCII = Look(
     learnable=Border(*"####=#"),
     frozen=Border(*"@@@@~@"),
     shades=" .:+#",
-    translate={ord(character): instead for character, instead in {"·": "*", "×": "x", "→": "->", "∂": "d"}.items()},
+    translate=str.maketrans({"·": "*", "×": "x", "→": "->", "∂": "d"}),
 )
 
 Block = list[Text]
@@ -101,14 +101,15 @@ def paragraph(text: str, look: Look) -> Iterator[Text]:
     yield from (look.text(line) for line in textwrap.wrap(text, WIDTH))
 
 
-def legend(look: Look) -> Iterator[Text]:
+def legend(look: Look, *, in_colour: bool) -> Iterator[Text]:
     """What borders and colours say."""
-    line = Text("Borders: ")
+    line = Text("Borders:")
     for kind in (Kind.LEARNABLE, Kind.FROZEN):
-        line.append(f"{look.border(kind).top(2)} {kind.value}", STYLES[kind]).append("  ")
-    line.append("Colours:")
-    for kind in (Kind.PIXELS, Kind.LATENTS, Kind.NOISE, Kind.CONDITIONS):
-        line.append(" ").append(kind.value, STYLES[kind])
+        line.append(" ").append(f"{look.border(kind).top(2)} {kind.value}", STYLES[kind])
+    if in_colour:
+        line.append("  Colours:")
+        for kind in (Kind.PIXELS, Kind.LATENTS, Kind.NOISE, Kind.CONDITIONS):
+            line.append(" ").append(kind.value, STYLES[kind])
     yield line
     yield Text("A column is a patch. The code that trains and generates made every result.")
     yield Text()
