@@ -149,6 +149,7 @@ def test_the_markdown_sheet(run: Run, tmp_path: Path) -> None:
     assert "__" not in answers
     assert "0.375" in answers
     assert "0.375" not in sheet
+    assert len(re.findall(r"^Code: soradit/model/dit\.py:\d+ modulate$", sheet, re.M)) == 1
 
 
 def test_a_sheet_that_exists_is_kept(run: Run, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ HEAD = """<!-- Generated: python -m soradit.byhand > docs/byhand.md -->
 Tom Yeh's exercise (AI by Hand, no. 18) works a text-to-video diffusion transformer with a pencil, in 14 steps. Here
 are the steps with small numbers, and every result is made by the functions that `soradit train` and `soradit generate`
 call. `soradit byhand` shows the same in colour, `soradit byhand --worksheet sheet.html` prints it with blanks to fill
-in, `soradit byhand --quiz` asks, and `soradit byhand --json` gives every value.
+in, `soradit byhand --quiz` asks, and `soradit byhand --json` gives every value. The code that is named after each step
+is named there with its line.
 
 On paper a patch is a column; in the code it is a row, and tensors are `(batch, ..., channels)`. Weights with a double
 border are learnable, with a heavy border frozen. A weight's name in the JSON is its name in the product's state dict

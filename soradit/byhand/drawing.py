@@ -77,7 +77,7 @@ def draw(step: Step, look: Look) -> Iterator[Text]:
     yield from draw_task(step, look)
     yield from paragraph(f"By hand: {step.words.by_hand}", look)
     yield from paragraph(f"Simpler than the product: {step.words.simpler}", look)
-    yield from (look.text(f"Code: {code}", "dim") for code in step.code)
+    yield from draw_code(step, look)
     yield Text()
 
 
@@ -94,6 +94,11 @@ def draw_equations(step: Step, look: Look) -> Iterator[Text]:
     for equation in step.equations:
         yield from _equation(equation, look)
         yield Text()
+
+
+def draw_code(step: Step, look: Look) -> Iterator[Text]:
+    """Where the product computes it."""
+    yield from (look.text(f"Code: {code}", "dim") for code in step.code)
 
 
 def paragraph(text: str, look: Look) -> Iterator[Text]:

@@ -66,7 +66,7 @@ def binary(t: int, digits: int = 2) -> Float[Tensor, "1 digits"]:
 
 
 def before_relu(layer: LinearReLU, x: Float[Tensor, "*b inputs"]) -> Float[Tensor, "*b outputs"]:
-    """What LinearReLU applies the ReLU to: ``super().forward`` of the product's line."""
+    """What LinearReLU's line, ``F.relu(super().forward(x))``, applies the ReLU to."""
     return nn.Linear.forward(layer, x)
 
 

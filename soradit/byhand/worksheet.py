@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from soradit.byhand.drawing import BOXES, draw_task, paragraph
+from soradit.byhand.drawing import BOXES, draw_code, draw_task, paragraph
 from soradit.byhand.exercise import PROMPT, T
 from soradit.byhand.steps import BadUsage, Matrix, Picture, Step, Term, number
 from soradit.errors import SoraditError
@@ -14,8 +14,8 @@ from soradit.files import write_whole
 
 HEADING = "The diffusion transformer by hand"
 INTRODUCTION = (
-    f'A video, the prompt "{PROMPT}", t = {T}. A column is a patch. Learnable weights have a double red border, frozen '
-    "ones a heavy blue one. After Tom Yeh's AI by Hand, no. 18; the answers come out of soradit's own code."
+    f'A video, the prompt "{PROMPT}", t = {T}. A column is a patch. Learnable weights have a double border, '
+    "frozen ones a heavy one. After Tom Yeh's AI by Hand, no. 18; the answers come out of soradit's own code."
 )
 HINTED = (8, 11)
 """Steps that one can't do without being told how: what is said of the others would give the answers away."""
@@ -50,6 +50,7 @@ def _drawn(step: Step) -> Iterator[Text]:
     yield from draw_task(step, BOXES)
     if step.number in HINTED:
         yield from (*paragraph(step.words.by_hand, BOXES), Text())
+    yield from (*draw_code(step, BOXES), Text())
 
 
 def to_html(blanks: list[Step], answers: list[Step]) -> str:
