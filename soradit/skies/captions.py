@@ -47,7 +47,8 @@ _SKY_WORDS: dict[Hour, tuple[str, ...]] = {
     ),
     "dawn": ("dawn sky", "twilight sky", "dim sky before sunrise", "quiet dawn sky", "daybreak sky", "purple dawn sky"),
     "sunrise": (
-        "sunrise sky", "golden sunrise sky", "orange sunrise sky", "glowing morning sky at sunrise", "fiery sunrise sky",
+        "sunrise sky", "golden sunrise sky", "orange sunrise sky", "glowing morning sky at sunrise",
+        "fiery sunrise sky",
     ),
     "morning": ("morning sky", "bright morning sky", "fresh morning sky", "daytime sky", "light morning sky"),
     "noon": ("midday sky", "bright daytime sky", "noon sky", "sky in daylight", "day sky"),
@@ -88,7 +89,8 @@ _GREY_WORDS = ("a grey sky", "a gray sky", "grey clouds", "gray clouds", "a dull
 # Words of a drift to the left are those of one to the right mirrored, so that a mirrored clip has its own caption.
 _SIDE_WORDS = ("to the left", "leftwards", "left", "from right to left", "leftward", "towards the left")
 _TOWARDS_WORDS = (
-    "towards the viewer", "towards us", "closer overhead", "towards the camera", "toward the viewer", "closer and closer",
+    "towards the viewer", "towards us", "closer overhead", "towards the camera", "toward the viewer",
+    "closer and closer",
 )  # fmt: skip
 _AWAY_WORDS = ("away from the viewer", "away", "into the distance", "towards the horizon", "away from us", "far away")
 _DIAGONAL_WORDS: dict[str, tuple[str, ...]] = {
@@ -121,7 +123,8 @@ _HORIZON_WORDS: dict[Horizon, tuple[str, ...]] = {
 }  # fmt: skip
 _OPENINGS = (
     "time-lapse of {}", "a time-lapse of {}", "timelapse video of {}", "a video of {}", "view of {}",
-    "footage of {}", "looking up at {}", "sora is sky, {}", "sky: {}", "sora, {}", "a photo of {}", "a short clip of {}",
+    "footage of {}", "looking up at {}", "sora is sky, {}", "sky: {}", "sora, {}", "a photo of {}",
+    "a short clip of {}",
 )  # fmt: skip
 _ENDINGS = ("time-lapse", "photorealistic", "wide angle", "realistic video", "timelapse", "cinematic", "nature footage")
 

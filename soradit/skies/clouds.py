@@ -43,10 +43,12 @@ class Look:
 
 LOOKS: dict[Clouds, Look] = {
     "scattered": Look(
-        tile=5.0, detail=0.24, steps=10, thickness=0.25, dome=2.2, softness=0.35, extinction=12.0, shadow=1.7, relief=1.6
+        tile=5.0, detail=0.24, steps=10, thickness=0.25, dome=2.2, softness=0.35, extinction=12.0, shadow=1.7,
+        relief=1.6,
     ),
     "broken": Look(
-        tile=6.0, detail=0.24, steps=10, thickness=0.28, dome=2.6, softness=0.40, extinction=11.0, shadow=1.4, relief=1.6
+        tile=6.0, detail=0.24, steps=10, thickness=0.28, dome=2.6, softness=0.40, extinction=11.0, shadow=1.4,
+        relief=1.6,
     ),
     "overcast": Look(
         tile=8.0, detail=0.16, steps=3, thickness=0.12, dome=6.0, softness=1.2, extinction=6.0, shadow=0.5, relief=1.2,
@@ -154,8 +156,6 @@ class CloudField:
         self._slices = (np.arange(self.look.steps, dtype=np.float32) + 0.5) / self.look.steps
         generator = np.random.default_rng((scene.seed, 1))
         speed = scene.drift_rate * width * camera.pixel * float(np.median(self._distance))
-        # Motion along the view is foreshortened.
-        speed *= 1.5 if scene.drift in ("towards", "away") else 1.0
         self.layers = self._build(scene, generator, sun, speed)
         # Texture coordinates wander far from 0: start at a random place of the tile.
         self._origin = generator.uniform(0, 1, (len(self.layers), 2)).astype(np.float32)
@@ -169,19 +169,20 @@ class CloudField:
 
     def _build(self, scene: Scene, generator: np.random.Generator, sun: np.ndarray, speed: float) -> list[Layer]:
         build = _BUILDERS[scene.clouds]
-        velocity = np.array(scene.drift_vector, dtype=np.float32) * speed
+        # Motion along the view is foreshortened: it needs more speed to be seen as well.
+        velocity = np.array(scene.drift_vector, dtype=np.float32) * (speed, 1.5 * speed)
         layers = []
         turn = float(generator.uniform(0, 2 * np.pi))
         # Layers of unlike tile and speed slide over one another, which makes the clouds change shape.
         for tile, weight, wander in ((1.0, 0.75, 0.05), (1.37, 0.75, 0.08), (0.31, self.look.detail, 0.10)):
-            stray = generator.normal(0, wander * speed, 2).astype(np.float32)
+            stray = generator.normal(0, wander * speed, 2)
             spin = generator.uniform(-0.15, 0.15) if scene.clouds == "cirrus" else generator.uniform(0, 2 * np.pi)
             layers.append(
                 _layer(
                     build(generator),
                     tile=tile * self.look.tile,
                     turn=turn + float(spin),
-                    velocity=velocity + stray,
+                    velocity=(velocity + stray).astype(np.float32),
                     weight=weight,
                     lean=float(generator.uniform(-0.12, 0.12)),
                     sun=sun,

@@ -110,7 +110,7 @@ class _Weather:
         self._places = generator.uniform(0.1, 0.9, 40)
 
     def rain(self, picture: np.ndarray, seconds: float, light: np.ndarray) -> None:
-        """Hangs curtains over the picture, grey as a share of ``light`` (3,): broad shafts, and soft falling streaks."""
+        """Hangs curtains as bright as ``light`` (3,) over the picture: broad shafts, and soft falling streaks."""
         time = np.float32(seconds)
         shafts = noise.lookup(self._curtains[0], self._u + 0.03 * time, self._v - 0.15 * time)[0]
         streaks = noise.lookup(self._curtains[1], self._u, self._v - 0.4 * time)[0]

@@ -20,11 +20,11 @@ _HOUR_SHARES = (0.18, 0.10, 0.12, 0.11, 0.15, 0.11, 0.13, 0.10)
 _SUN_ELEVATION_DEGREES: dict[Hour, tuple[float, float]] = {
     "night": (-40.0, -19.0),
     "dawn": (-8.0, -4.5),
-    "sunrise": (-0.5, 3.5),
+    "sunrise": (-1.0, 3.0),
     "morning": (12.0, 26.0),
     "noon": (42.0, 66.0),
     "afternoon": (20.0, 38.0),
-    "sunset": (-0.5, 4.5),
+    "sunset": (0.0, 4.5),
     "dusk": (-8.0, -4.5),
 }
 _RISING: tuple[Hour, ...] = ("dawn", "sunrise", "morning")
@@ -119,7 +119,7 @@ def _draw_sun(generator: np.random.Generator, hour: Hour) -> dict[str, float]:
     azimuth = generator.normal(0.0, 18.0) if low_sun else generator.uniform(-180, 180)
     return {
         "sun_elevation": float(generator.uniform(low, high)),
-        "sun_elevation_rate": float(sign * generator.uniform(0.3, 1.0)),
+        "sun_elevation_rate": float(sign * generator.uniform(0.2, 0.7)),
         "sun_azimuth": float(azimuth),
         "turbidity": float(generator.uniform(1.0, 4.5)),
     }
