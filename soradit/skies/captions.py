@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from soradit.skies.scene import Clouds, Drift, Horizon, Hour, Phase, Scene, Speed
-
-_Option = TypeVar("_Option")
 
 _HOUR_WORDS: dict[Hour, tuple[str, ...]] = {
     "night": (
@@ -154,7 +151,7 @@ class _Words:
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
 
-    def one(self, options: Sequence[_Option]) -> _Option:
+    def one(self, options: Sequence[str]) -> str:
         return options[int(self._generator.integers(len(options)))]
 
     def chance(self, probability: float) -> bool:
@@ -190,7 +187,7 @@ def _short(scene: Scene, words: _Words) -> str:
         options += ["grey sky", "a cloudy day", "a grey day", "gray sky", "gloomy day"] if scene.daylight else []
     if scene.clouds == "storm":
         options += ["stormy sky", "a storm is coming", "dark storm clouds", "gloomy storm clouds", "bad weather"]
-        options += ["rainy sky", "rain"] if scene.rain else []
+        options += ["rainy sky", "rain clouds"] if scene.rain else []
     if scene.stars:
         options += ["starry night", "a starry sky", "stars at night", "sky full of stars", "stars in the dark"]
     if scene.hour in ("sunset", "sunrise"):
@@ -279,8 +276,8 @@ def _long(scene: Scene, words: _Words) -> str:
 def describe(scene: Scene, generator: np.random.Generator) -> str:
     """One caption for the scene: ascii, mostly lower case, from two words to about thirty."""
     words = _Words(generator)
-    length = words.one([_short, _short, _middling, _middling, _long, _long, _long])
-    text = length(scene, words)
+    word_it = (_short, _middling, _long)[int(generator.choice(3, p=(0.28, 0.28, 0.44)))]
+    text = word_it(scene, words)
     return text.capitalize() + "." if words.chance(0.08) else text
 
 

@@ -146,15 +146,16 @@ class _Stage:
         self._prepare_night()
         ambient, direct = self.lights[0]
         horizon = self.skies[0][:, np.argmin(np.abs(camera.y - 0.05))].mean(axis=1)
+        haze = 0.5 * (horizon + horizon.mean())
         # Air between here and the hills is less bright than the glow behind them.
-        horizon = 0.5 * (horizon + horizon.mean()) * min(1.0, 0.3 / float(horizon.max()))
+        dim = min(1.0, 0.3 / float(haze.max()))
         self.ground: Hills | Sea | None = None
         if scene.horizon == "hills":
             sun_height = max(float(self.sun[1]), 0.0)
-            self.ground = Hills(scene, camera, horizon, 2.2 * ambient + 1.2 * sun_height * direct)
+            self.ground = Hills(scene, camera, dim * haze, 2.2 * ambient + 1.2 * sun_height * direct)
         elif scene.horizon == "sea":
             self.ground = Sea(scene, camera, ambient * 2 + direct * 0.4)
-        self.mist_colour = (0.65 * horizon + 0.25 * horizon.mean() + 0.06 * direct).astype(np.float32)
+        self.mist_colour = (0.9 * min(1.0, 2 * dim) * haze + 0.03 * direct).astype(np.float32)
         self.mist = (0.8 * np.exp(-np.abs(camera.y) / 0.07)).astype(np.float32)[:, None]
         self.weather = _Weather(scene, camera)
         # Half a grey level of noise hides the steps that 8 bits leave in smooth skies.

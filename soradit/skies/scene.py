@@ -165,9 +165,9 @@ def draw_scene(seed: int) -> Scene:
     kind = clouds["clouds"]
     open_sky = kind in ("clear", "scattered", "cirrus")
     night = hour == "night"
-    aurora = bool(night and open_sky and generator.random() < 0.22)
-    moonlit = night and not aurora and kind not in ("overcast", "storm") and generator.random() < 0.42
-    phase: Phase = ("crescent", "half", "full")[generator.choice(3, p=(0.3, 0.25, 0.45))] if moonlit else "none"
+    aurora = bool(night and open_sky and generator.random() < 0.30)
+    moonlit = night and not aurora and kind not in ("overcast", "storm") and generator.random() < 0.5
+    phase: Phase = ("crescent", "half", "full")[generator.choice(3, p=(0.3, 0.3, 0.4))] if moonlit else "none"
     half_view = float(view["field_of_view"]) / 2  # type: ignore[arg-type]
     return Scene(
         seed=seed,
@@ -178,7 +178,7 @@ def draw_scene(seed: int) -> Scene:
         stars=bool(night and kind not in ("overcast", "storm")),
         aurora=aurora,
         shooting_star=bool(night and open_sky and not aurora and generator.random() < 0.15),
-        rain=bool(kind in ("overcast", "storm") and not night and generator.random() < 0.3),
+        rain=bool(kind in ("overcast", "storm") and not night and generator.random() < 0.45),
         lightning=bool(kind == "storm" and generator.random() < 0.4),
         **sun,  # type: ignore[arg-type]
         **clouds,  # type: ignore[arg-type]

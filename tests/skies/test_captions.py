@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
@@ -11,6 +12,7 @@ from soradit.skies.scene import Scene, draw_scene
 _SCENES = [draw_scene(seed) for seed in range(400)]
 
 
+@lru_cache(maxsize=len(_SCENES))
 def _texts(scene: Scene) -> list[str]:
     return [text.lower() for text in captions(scene, scene.seed, 6)]
 
@@ -34,7 +36,7 @@ def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
 
 def test_a_mirrored_clip_has_the_mirrored_captions() -> None:
     other = {"left": "right", "right": "left"}
-    sided = [scene for scene in _SCENES if scene.drift.endswith(("left", "right"))]
+    sided = [scene for scene in _SCENES[:100] if scene.drift.endswith(("left", "right"))]
     changed = 0
     for scene in sided:
         depth, _, side = scene.drift.rpartition("-")
@@ -60,7 +62,7 @@ def test_mirroring_exchanges_whole_words_and_is_its_own_inverse(text: str, mirro
 
 
 def test_no_side_is_named_where_the_clouds_have_none() -> None:
-    for scene in _SCENES:
+    for scene in _SCENES[:100]:
         if scene.drift in ("towards", "away"):
             assert all(mirror_caption(text) == text for text in captions(scene, 1, 4))
 
