@@ -36,7 +36,9 @@ def stated(clip: Clip) -> Facts:
     )
 
 
-def fit(numbers: list[dict[str, float]], labels: list[int], names: tuple[str, ...], weight_decay: float) -> dict[str, dict[str, float]]:
+def fit(
+    numbers: list[dict[str, float]], labels: list[int], names: tuple[str, ...], weight_decay: float
+) -> dict[str, dict[str, float]]:
     """Multinomial logistic regression on standardised numbers, told in the numbers' own units."""
     x, y = torch.tensor([list(n.values()) for n in numbers], dtype=torch.float64), torch.tensor(labels)
     mean, std = x.mean(0), x.std(0)
@@ -81,7 +83,9 @@ def main() -> None:
         labels = [getattr(stated(clip), what) for clip in folders[0]]
         used = [{key: n[key] for key in n if what == "cover" or key not in SHAPE} for n in numbers]
         known = [i for i, label in enumerate(labels) if label]
-        coefficients[what] = fit([used[i] for i in known], [names.index(labels[i]) for i in known], names, WEIGHT_DECAY[what])
+        coefficients[what] = fit(
+            [used[i] for i in known], [names.index(labels[i]) for i in known], names, WEIGHT_DECAY[what]
+        )
     target = Path(detectors.__file__).with_name(detectors.COEFFICIENTS)
     write_whole(target, json.dumps(coefficients, indent=1) + "\n")
     for clips in folders:

@@ -30,7 +30,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="NETWORK",
-            help="That distances are measured with: efficientnet-lite0, another by folder or hub name, or none.",
+            help="Network that compares frames: efficientnet-lite0, another by folder or hub name, or none.",
         ),
     ] = "efficientnet-lite0",
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.  [default: the weights' own]")] = None,
@@ -42,7 +42,7 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, instead of a table.")] = False,
 ) -> None:
-    """Tell how good weights are: generated against held-out clips, by a pinned protocol.
+    """Compare generated with held-out clips, by a pinned protocol.
 
     soradit evaluate run --data clips
     """

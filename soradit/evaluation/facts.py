@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 _HOURS = (
     ("twilight", "dusk", "dawn", "twilight", "blue hour", "daybreak", "break of day", "first light", "nightfall"),
-    ("twilight", "before sun(rise|up)", "(after|past) sun(set|down)", "(night|darkness) falls", "darkening", "gloaming"),
-    ("twilight", "before the sun comes up", "after the sun has gone down", "late in the evening", "day fades"),
+    ("twilight", "before sun(rise|up)", "(after|past) sun(set|down)", "(night|darkness) falls", "darkening"),
+    ("twilight", "before the sun comes up", "after the sun has gone down", "late in the evening"),
+    ("twilight", "day fades", "gloaming"),
     ("low sun", "sunrises?", "sunsets?", "sunup", "sundown", "golden hour", "evening (glow|sky)", "alpenglow"),
     ("low sun", "sun (rises|sets|goes down|comes up)", "(low|rising|setting|sinking) sun"),
     ("night", "nights?", "night-?time", "midnight", "after dark", "dark sky", "darkness", "nocturnal", "small hours"),
-    ("night", "stars?", "starry", "star(lit|light)", "moon", "moon(lit|light)", "aurora", "northern lights", "milky way"),
+    ("night", "stars?", "starry", "star(lit|light)", "moon(lit|light)?", "aurora", "northern lights", "milky way"),
     ("day", "day", "daytime", "daylight", "noon(tide)?", "midday", "(fore|after)noon", "morning", "lunchtime"),
     ("day", "sunny", "sun(shine|lit|light)", "high sun", "blue sk(y|ies)", "azure"),
 )

@@ -67,14 +67,17 @@ def frechet_scores(generated: list[Look], real: list[Look], training: TrainingFe
         return []
     learnt = training.windows if training else []
     scores = []
-    for key, name, of in (("frames", "frame", _frames), ("changes", "temporal", _changes)):
+    for key, name, of in (("frames", "frame", np.concatenate), ("changes", "temporal", _changes)):
+        generated_distance = frechet_distance(of(ours), of(theirs))
+        training_distance = frechet_distance(of(learnt), of(theirs)) if learnt else None
+        times = f"; {generated_distance / training_distance:.3g} times that" if training_distance else ""
         scores += [
             Score(
                 key=f"frechet_{key}",
                 name=f"{name} Fréchet distance",
-                generated=frechet_distance(of(ours), of(theirs)),
-                real=frechet_distance(of(learnt), of(theirs)) if learnt else None,
-                what="to held-out clips; real: of training clips to them",
+                generated=generated_distance,
+                real=training_distance,
+                what=f"to held-out clips; real: of training clips to them{times}",
             ),
             Score(
                 key=f"frechet_{key}_halves",
@@ -158,10 +161,6 @@ def measure_scores(generated: list[Look], real: list[Look]) -> list[Score]:
 
 def _features(looks: list[Look]) -> list[Float[np.ndarray, "k d"]]:
     return [look.features for look in looks if look.features is not None]
-
-
-def _frames(clips: list[Float[np.ndarray, "k d"]]) -> Float[np.ndarray, "n d"]:
-    return np.concatenate(clips)
 
 
 def _changes(clips: list[Float[np.ndarray, "k d"]]) -> Float[np.ndarray, "n d"]:

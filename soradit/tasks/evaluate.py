@@ -90,32 +90,33 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     words = synonyms(len(samples)) if _about_skies(samples, report) else []
     others = generator.sample([(prompt, None, None) for prompt in words], None, report)
     learnt = _look_at_training(training, len(samples), settings, network, report) if network and training else None
-    found = Evaluation(
-        protocol=Protocol(
-            version=VERSION,
-            soradit=soradit.__version__,
-            weights=config.weights or BUNDLED,
-            weights_fingerprint=identity,
-            settings=settings,
-            data=str(config.data),
-            held_out_clips=len(samples),
-            training_clips=len(training),
-            synonyms=len(others),
-            features=config.features,
-            features_sha256=network.sha256 if network else None,
-        ),
-        scores=_scores(samples, others, learnt) + _costs(folder, generator.seconds),
-        samples=samples,
-        synonyms=others,
+    protocol = Protocol(
+        version=VERSION,
+        soradit=soradit.__version__,
+        weights=config.weights or BUNDLED,
+        weights_fingerprint=identity,
+        settings=settings,
+        data=str(config.data),
+        held_out_clips=len(samples),
+        training_clips=len(training),
+        synonyms=len(others),
+        features=config.features,
+        features_sha256=network.sha256 if network else None,
     )
-    report.note(f"writing {config.output / RESULTS} and {config.output / PAGE}")
-    write_whole(config.output / PAGE, render_page(found))
-    write_whole(config.output / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    scores = _scores(samples, others, learnt) + _costs(folder, generator.seconds)
+    found = Evaluation(protocol=protocol, scores=scores, samples=samples, synonyms=others)
+    _write(config.output, found, report)
     return found
 
 
+def _write(folder: Path, found: Evaluation, report: Report) -> None:
+    report.note(f"writing {folder / RESULTS} and {folder / PAGE}")
+    write_whole(folder / PAGE, render_page(found))
+    write_whole(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n")
+
+
 def synonyms(count: int) -> list[str]:
-    """The protocol's own prompts, at most ``count``, from all its headings: skies, in words that captions rarely use."""
+    """The protocol's own prompts, at most ``count`` from all headings: skies, in words that captions rarely use."""
     text = files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8")
     prompts = [line for line in text.splitlines() if line and not line.startswith("#")]
     return prompts[:: math.ceil(len(prompts) / count)]
