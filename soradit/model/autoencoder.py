@@ -3,8 +3,8 @@
 Patches are projected to features by weights, bias and ReLU; then, in stages, features of neighbouring patches are
 mixed by residual layers and merged 2 x 2, until one latent vector stands for 4 x 32 x 32 pixels. The decoder runs
 the same stages backwards; its first layer sees a latent vector's neighbours too, and steps between tokens are levelled
-at the end, so that tokens meet without a seam. Residual layers start as the identity, so that a freshly fitted model (see ``soradit.model.fitting``) is a linear
-map, and training only adds to it.
+at the end, so that tokens meet without a seam. Residual layers start as the identity, so that a freshly fitted model
+(see ``soradit.model.fitting``) is a linear map, and training only adds to it.
 """
 
 import math
@@ -21,7 +21,7 @@ from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
 
-MAX_STEP = 0.1
+MAX_STEP = 0.03
 """Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
 
 
@@ -68,9 +68,11 @@ def level_borders(
     """Video whose tokens meet smoothly: a step between two of them is spread over the pixels nearest to their border.
 
     A step is what the mean of the slopes on both sides does not explain. As video codecs do (List et al. 2003,
-    Adaptive deblocking filter), but on the last eighth of a token, and never in doubt: the correction is bounded.
+    Adaptive deblocking filter), on the outermost eighth of a token, and by no more than MAX_STEP.
     """
     for axis, length in enumerate(token_size, start=1):
+        if length == 1:
+            continue
         tokens = video.movedim(axis, -1).unflatten(-1, (-1, length))
         before, after = tokens[..., :-1, :], tokens[..., 1:, :]
         slopes = (before[..., -1] - before[..., -2]) + (after[..., 1] - after[..., 0])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Complex64, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from soradit.model.conditioning import Conditioning, Modulation
@@ -50,8 +50,8 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 """Depth, width and heads by name; S to XL are those of the DiT paper, table 1."""
 
-Rotation = Complex64[Tensor, "tokens half"]
-"""Each token's rotary angles, as numbers e^(i angle)."""
+Rotation = tuple[Float[Tensor, "tokens half"], Float[Tensor, "tokens half"]]
+"""Cosine and sine of each token's rotary angles."""
 
 
 def modulate(
@@ -71,13 +71,14 @@ def rotary_angles(t: int, h: int, w: int, *, head_dim: int, device: torch.device
     axes = torch.meshgrid(*[torch.arange(n, device=device) for n in (t, h, w)], indexing="ij")
     angles = torch.cat([axis.flatten()[:, None] * frequencies for axis in axes], dim=-1)
     angles = F.pad(angles, (0, head_dim // 2 - 3 * pairs))
-    return torch.polar(torch.ones_like(angles), angles)
+    return angles.cos(), angles.sin()
 
 
 def rotate(x: Float[Tensor, "b heads tokens dim"], by: Rotation) -> Float[Tensor, "b heads tokens dim"]:
-    """Turn the pairs (x[2i], x[2i + 1]) by the angles: one complex product."""
-    pairs = torch.view_as_complex(rearrange(x.float(), "b h n (pairs two) -> b h n pairs two", two=2))
-    return rearrange(torch.view_as_real(pairs * by), "b h n pairs two -> b h n (pairs two)")
+    """Turn the pairs (x[i], x[i + dim / 2]) by the angles."""
+    cos, sin = by
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 def attend(

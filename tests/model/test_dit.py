@@ -85,10 +85,10 @@ def test_modulate_is_step_7_of_the_exercise() -> None:
 def scores_at(positions: list[tuple[int, int, int]], q: Tensor, k: Tensor) -> Tensor:
     """Products of one query and key, turned to two positions of a grid."""
     grid = (6, 6, 6)
-    rotation = rotary_angles(*grid, head_dim=24, device=CPU)
+    cos, sin = rotary_angles(*grid, head_dim=24, device=CPU)
     (first, second) = [(t * 6 + h) * 6 + w for t, h, w in positions]
-    turned_q = rotate(q.view(1, 1, 1, 24), rotation[[first]])
-    turned_k = rotate(k.view(1, 1, 1, 24), rotation[[second]])
+    turned_q = rotate(q.view(1, 1, 1, 24), (cos[[first]], sin[[first]]))
+    turned_k = rotate(k.view(1, 1, 1, 24), (cos[[second]], sin[[second]]))
     return (turned_q * turned_k).sum()
 
 
