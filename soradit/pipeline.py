@@ -12,7 +12,7 @@ from torch import Tensor
 from soradit.device import autocast, choose_device, choose_precision
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import OnStep, Predict, sample, with_guidance
-from soradit.media.video import write_video
+from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.text import TextEncoder

@@ -26,7 +26,7 @@ NUM_FRAMES = 20
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small rendered skies with captions. Don't write into it: copy it."""
-    from soradit.media.video import write_video
+    from soradit.media.writing import write_video
     from soradit.skies.captions import captions
     from soradit.skies.render import render
     from soradit.skies.scene import draw_scene

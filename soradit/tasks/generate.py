@@ -10,7 +10,7 @@ from pathlib import Path
 
 import soradit
 from soradit.errors import SoraditError
-from soradit.media.video import check_output_path
+from soradit.media.writing import check_output_path
 from soradit.model.weights import GenerationConfig, find_weights, fingerprint, latent_grid
 from soradit.pipeline import Pipeline
 from soradit.report import Report
