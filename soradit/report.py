@@ -20,3 +20,8 @@ class Report:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         yield Progress()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What happens inside takes time and memory, which may be worth knowing."""
+        yield

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import soradit
 from soradit.errors import SoraditError
-from soradit.media.writing import check_output_path
-from soradit.model.weights import GenerationConfig, find_weights, fingerprint, latent_grid
+from soradit.files import check_output_path
+from soradit.model.folder import find_weights, fingerprint
+from soradit.model.weights import GenerationConfig, latent_grid
 from soradit.pipeline import Pipeline
 from soradit.report import Report
 
@@ -117,7 +118,7 @@ def _make(
             seed=job.seed,
             negative=job.negative,
             settings=settings,
-            on_step=lambda done, of: progress.update(done),
+            on_step=lambda step: progress.update(step.done),
         )
     about = {
         "soradit": soradit.__version__,
@@ -128,7 +129,7 @@ def _make(
         **asdict(settings),
     }
     metadata = {"title": job.prompt, "comment": json.dumps(about, ensure_ascii=False)}
-    video.save(job.output, overwrite=overwrite, metadata=metadata)
+    video.save(job.output, overwrite=overwrite)
     return Made(job=job, settings=settings, seconds=time.monotonic() - started)
 
 
