@@ -1,5 +1,6 @@
 """Prompt -> video: all parts of a folder of weights, loaded once. Steps 1, 5, 12, 13 and 14 of generating."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,14 +11,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 import soradit
 from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
 from soradit.diffusion.process import PROCESSES, timestep_grid
-from soradit.diffusion.sampler import OnStep, Predict, holding, in_windows, sample, with_guidance
+from soradit.diffusion.sampler import (
+    OnStep,
+    Predict,
+    continuing,
+    in_windows,
+    overlapping_windows,
+    sample,
+    with_guidance,
+)
 from soradit.errors import SoraditError
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
@@ -60,8 +69,21 @@ class Video:
     """Frames, uint8 RGB (T, H, W, 3), how many of them are shown a second, and how they were made."""
 
     frames: UInt8[np.ndarray, "T H W 3"]
-    fps: float
-    about: dict[str, Any]
+    request: Request
+    settings: GenerationConfig
+    weights: str
+    """Their hash."""
+
+    @property
+    def fps(self) -> float:
+        return self.settings.fps
+
+    def about(self) -> dict[str, Any]:
+        """All that decided its pixels, but for the machine."""
+        request = self.request
+        start = {} if request.start is None else {"start": start_hash(request.start)}
+        what = {"prompt": request.prompt, "negative": request.negative, "seed": request.seed}
+        return {"soradit": soradit.__version__, "weights": self.weights, **what, **asdict(self.settings), **start}
 
     def save(self, path: str | Path, *, overwrite: bool = False, metadata: bool = True) -> None:
         """Write an MP4, GIF, WebP, or a folder of frames (.png), whole or not at all; SoraditError when it can't be.
@@ -69,7 +91,7 @@ class Video:
         An MP4's title is its prompt and its comment, as JSON, all that ``soradit replay`` needs; none of it without
         ``metadata``.
         """
-        tags = {"title": self.about.get("prompt", ""), "comment": json.dumps(self.about, ensure_ascii=False)}
+        tags = {"title": self.request.prompt, "comment": json.dumps(self.about(), ensure_ascii=False)}
         write_video(Path(path), self.frames, fps=self.fps, overwrite=overwrite, metadata=tags if metadata else None)
 
 
@@ -127,7 +149,10 @@ class Pipeline:
 
     def with_overrides(self, **overrides: Any) -> GenerationConfig:
         """The weights' own settings, with every override that is not None; SoraditError for one that can't be."""
-        return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
+        try:
+            return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
+        except TypeError as error:  # from a file's metadata anything may come
+            raise SoraditError(f"these settings can't be used: {error}") from error
 
     def __call__(
         self,
@@ -169,22 +194,21 @@ class Pipeline:
         self, items: Iterable[Item], *, of: Callable[[Item], Request], batch_size: int | None = None
     ) -> Iterator[list[Item]]:
         """Neighbours whose requests (``of`` an item) may go through the transformer together."""
-        for _, alike in groupby(items, key=lambda item: self._kind(of(item))):
-            for first in alike:
-                yield [first, *islice(alike, (batch_size or self._fitting(of(first))) - 1)]
+        for (*_, fitting), alike in groupby(items, key=lambda item: self._kind(of(item))):
+            while batch := list(islice(alike, batch_size or fitting)):
+                yield batch
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: ``continuing`` needs gradients
     def together(self, requests: list[Request], *, on_step: OnStep = lambda step: None) -> list[Video]:
         """The whole way from noise to video, for requests of one kind."""
         try:
             noise, known, settings = self._noise(requests), self._known(requests), self._settings(requests[0])
             process = PROCESSES[settings.process]()
-            predict = in_windows(self._predictor(requests, settings.guidance), length=self._window)
-            if known is not None:
-                predict, noise = holding(predict, known, noise, process)
+            predict = self._predictor(requests, settings.guidance)
+            first = continuing(predict, known, process) if known is not None else predict
             with self.report.phase("denoising"), self._at_work(self.transformer):
                 latents = sample(
-                    predict,
+                    in_windows(predict, length=self._window, first=first),
                     noise,
                     process=process,
                     sampler=settings.sampler,
@@ -217,20 +241,34 @@ class Pipeline:
             replace(settings, num_frames=held + new), self.autoencoder.config.token_size, window=self._window
         )
 
+    def frames_after(self, start: UInt8[np.ndarray, "T H W 3"]) -> int:
+        """How many frames one window adds to those that a video goes on from."""
+        return (self._window - self._held(start)) * self._token_frames
+
+    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "t h w c"]) -> UInt8[np.ndarray, "frames height width 3"]:
         """Latents -> frames, a slice of time after another: but for the frames themselves, in the memory of one slice.
 
         A slice is decoded with as many latents around it as its pixels depend on, so that no seam can show.
         """
-        config, slices = self.autoencoder.config, []
+        frames = []
+        with self.report.phase("decoding"), self._at_work(self.autoencoder), autocast(self.device, self.precision):
+            for start, part in zip(range(0, len(latents), DECODED_AT_ONCE), self.slices(len(latents)), strict=True):
+                video = to_uint8(self.autoencoder.decode(latents[None, part])[0].float())
+                wanted = slice(start - part.start, start - part.start + DECODED_AT_ONCE)
+                frames.append(rearrange(video, "(t f) h w c -> t f h w c", f=self._token_frames)[wanted].cpu().numpy())
+        return rearrange(np.concatenate(frames), "t f h w c -> (t f) h w c")
+
+    def slices(self, total: int) -> list[slice]:
+        """The latent frames that each slice of decoding looks at."""
+        config = self.autoencoder.config
         reach = 1 + len(config.widths) * config.blocks_per_stage  # neighbourhoods, then convolutions of 3
-        for start in range(0, len(latents), DECODED_AT_ONCE):
-            first, end = max(0, start - reach), min(len(latents), start + DECODED_AT_ONCE)
-            with autocast(self.device, self.precision):
-                video = self.autoencoder.decode(latents[None, first : end + reach])
-            wanted = slice((start - first) * self._token_frames, (end - first) * self._token_frames)
-            slices.append(to_uint8(video[0, wanted].float()).cpu().numpy())
-        return np.concatenate(slices)
+        starts = range(0, total, DECODED_AT_ONCE)
+        return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
+
+    def windows(self, total: int) -> list[slice]:
+        """The latent frames that each prediction looks at."""
+        return overlapping_windows(total, self._window)
 
     def _predictor(self, requests: list[Request], guidance: float) -> Predict:
         """The transformer's prediction for the prompts, guided away from the negative prompts."""
@@ -271,19 +309,10 @@ class Pipeline:
 
     def _video(self, request: Request, latents: Float[Tensor, "t h w c"]) -> Video:
         settings, start = self._settings(request), request.start
-        with self.report.phase("decoding"), self._at_work(self.autoencoder):
-            frames = self.decode(latents)
+        frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
             frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
-        about = {
-            "soradit": soradit.__version__,
-            "weights": self.identity,
-            "prompt": request.prompt,
-            "negative": request.negative,
-            "seed": request.seed,
-            **asdict(settings),
-        }
-        return Video(frames=frames, fps=settings.fps, about=about)
+        return Video(frames=frames, request=request, settings=settings, weights=self.identity)
 
     @contextmanager
     def _at_work(self, module: nn.Module) -> Iterator[None]:
@@ -310,15 +339,11 @@ class Pipeline:
         """Latent frames of a beginning that are held: half a window sees what it was, and denoises what comes."""
         return max(1, min(len(start) // self._token_frames, self._window // 2))
 
-    def _kind(self, request: Request) -> tuple[GenerationConfig, int | None]:
-        return self._settings(request), None if request.start is None else len(request.start)
-
-    def _fitting(self, request: Request) -> int:
-        """How many to denoise together."""
-        if self.device.type == "cpu":
-            return 1
+    def _kind(self, request: Request) -> tuple[GenerationConfig, int | None, int]:
+        """What requests must have in common to be denoised together, and how many of them may be."""
         t, h, w = self.grid(request)
-        return max(1, MAX_TOKENS // (min(t, self._window) * h * w))
+        fitting = 1 if self.device.type == "cpu" else max(1, MAX_TOKENS // (min(t, self._window) * h * w))
+        return self._settings(request), None if request.start is None else len(request.start), fitting
 
 
 def go_on(
@@ -328,3 +353,8 @@ def go_on(
     share = ((np.arange(overlap) + 1) / (overlap + 1))[:, None, None, None]
     faded = (1 - share) * start[-overlap:] + share * frames[:overlap]
     return np.concatenate([start[:-overlap], faded.round().astype(np.uint8), frames[overlap:]])
+
+
+def start_hash(start: UInt8[np.ndarray, "T H W 3"]) -> str:
+    """Of what a video begins with, 16 digits."""
+    return hashlib.sha256(start.tobytes()).hexdigest()[:16]

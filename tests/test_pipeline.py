@@ -55,7 +55,9 @@ def test_no_guidance_asks_the_model_once_and_guidance_at_one_batch(pipeline: Pip
 
 def test_steps_are_reported(pipeline: Pipeline) -> None:
     steps: list[tuple[int, int]] = []
-    pipeline("sky", settings=replace(pipeline.defaults, steps=3), on_step=lambda done, of: steps.append((done, of)))
+    pipeline(
+        "sky", settings=replace(pipeline.defaults, steps=3), on_step=lambda step: steps.append((step.done, step.of))
+    )
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 

@@ -44,6 +44,11 @@ class Process(ABC):
     def clean(self, x: Latents, prediction: Latents, t: Times) -> Latents:
         """The clean latents that x_t leads to, if the prediction is right: ``target`` turned round."""
 
+    def prediction_of(self, x: Latents, x0: Latents, t: Times) -> Latents:
+        """The prediction at x_t that leads to these clean latents: the inverse of ``clean``, for t below 1."""
+        noise = (x - per_sample(self.signal(t), x) * x0) / per_sample(self.sigma(t), x)
+        return self.target(x0, noise)
+
     def add_noise(self, x0: Latents, noise: Latents, t: Times) -> Latents:
         """Step 4: the noised latents x_t."""
         return per_sample(self.signal(t), x0) * x0 + per_sample(self.sigma(t), x0) * noise

@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from soradit.diffusion.process import Latents, Process, Times
+from soradit.diffusion.process import Latents, Process, Times, per_sample
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) -> what the process's model predicts; t is a number per sample."""
 VideoLatents = Float[Tensor, "batch t h w c"]
+CONTINUITY = 2.0
+"""The weight w_r of Video Diffusion Models, equation 7, measured: docs/generating.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,46 +48,53 @@ def with_guidance(predict_both: Predict, guidance: float) -> Predict:
     return predict
 
 
-def in_windows(predict: Predict, *, length: int) -> Predict:
+def overlapping_windows(total: int, length: int) -> list[slice]:
+    """Windows of ``length`` over ``total`` latent frames, each half over the one before; the last may be shorter."""
+    stride = max(1, length // 2)
+    starts = range(0, max(1, total - (length - stride)), stride)
+    return [slice(start, min(total, start + length)) for start in starts]
+
+
+def in_windows(predict: Predict, *, length: int, first: Predict | None = None) -> Predict:
     """Predict a video of any number of latent frames by windows of ``length`` that overlap by half.
 
     Where windows overlap their predictions are averaged, each weighing less towards its ends, so that no frame is
-    anybody's border (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113, equation 5, in time).
+    anybody's border (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113, equation 5, in time). ``first`` predicts
+    the first window, if it is not like the others.
     """
 
     def predict_long(x: VideoLatents, t: Times) -> VideoLatents:
-        last = x.shape[1] - length
-        if last <= 0:
-            return predict(x, t)
         position = torch.arange(length, device=x.device) + 0.5
         weight = torch.minimum(position, length - position)[:, None, None, None]
-        total, weights = torch.zeros_like(x), torch.zeros_like(x[:1, :, :1, :1, :1])
-        for start in [*range(0, last, max(1, length // 2)), last]:
-            window = slice(start, start + length)
-            total[:, window] += weight * predict(x[:, window], t)
-            weights[:, window] += weight
+        total, weights = torch.zeros_like(x), torch.zeros_like(x)
+        for window in overlapping_windows(x.shape[1], length):
+            predict_here = first if first is not None and window.start == 0 else predict
+            weight_here = weight[: window.stop - window.start]
+            total[:, window] += weight_here * predict_here(x[:, window], t)
+            weights[:, window] += weight_here
         return total / weights
 
     return predict_long
 
 
-def holding(
-    predict: Predict, known: VideoLatents, noise: VideoLatents, process: Process
-) -> tuple[Predict, VideoLatents]:
-    """Predict a video whose first latent frames are known, and what to start from.
+def continuing(predict: Predict, known: VideoLatents, process: Process) -> Predict:
+    """Predict a video whose first latent frames are known, and whose others are to go on from there.
 
-    There the prediction is the training target itself, so that any sampler leads from the noised ``known`` straight
-    to ``known``, and the model sees these frames at every t as it saw clips in training (Lugmayr et al. 2022,
-    RePaint, arXiv 2201.09865, equation 8, with the same noise throughout).
+    The known ones are held: the prediction there is the one that leads to them. That alone leaves a seam, since the
+    others hardly heed it; so they are also moved towards what makes the model itself predict the known ones
+    (Ho et al. 2022, Video Diffusion Models, arXiv 2204.03458, equation 7), at the cost of a backward pass.
     """
     held = known.shape[1]
-    target = process.target(known, noise[:, :held])
 
     def predict_rest(x: VideoLatents, t: Times) -> VideoLatents:
-        return torch.cat([target, predict(x, t)[:, held:]], dim=1)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            x0 = process.clean(x, predict(x, t), t)
+            (gradient,) = torch.autograd.grad((x0[:, :held] - known).square().sum(), x)
+        moved = x0 - CONTINUITY / 2 * per_sample(process.signal(t), x) * gradient
+        return process.prediction_of(x, torch.cat([known, moved[:, held:]], dim=1), t).detach()
 
-    noised = process.add_noise(known, noise[:, :held], _every(0.0, known))
-    return predict_rest, torch.cat([noised, noise[:, held:]], dim=1)
+    return predict_rest
 
 
 def euler(predict: Predict, x: Latents, times: list[float], process: Process, on_step: OnStep) -> Latents:

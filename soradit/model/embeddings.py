@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ MAX_ENTRIES = 256
 """Of one text encoder; the oldest go. 10 MB for the bundled one, 60 MB for CLIP's largest."""
 
 
+@runtime_checkable
 class PromptEncoder(Protocol):
     """What generating asks of a text encoder: ``soradit.model.text.TextEncoder`` is one."""
 

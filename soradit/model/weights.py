@@ -74,6 +74,8 @@ class GenerationConfig:
             known = " or ".join(SAMPLERS[self.process])
             raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
         for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
+            if name != "shift" and not isinstance(getattr(self, name), int):
+                raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
             if not 0 < getattr(self, name) < math.inf:
                 raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
         if not math.isfinite(self.guidance):
