@@ -17,7 +17,7 @@ from soradit.diffusion.process import Latents, Process, Times, per_sample
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) -> what the process's model predicts; t is a number per sample."""
 VideoLatents = Float[Tensor, "batch t h w c"]
-CONTINUITY = 2.0
+CONTINUITY = 6.0
 """The weight w_r of Video Diffusion Models, equation 7, measured: docs/generating.md."""
 
 

@@ -1,16 +1,22 @@
 """Generating: same seed same bytes, nothing overwritten or half-written, one line a failure."""
 
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
-from soradit.media.video import read_video
+from soradit.media.video import read_image, read_video
 
 
 @pytest.fixture
@@ -203,3 +209,200 @@ def test_truncated_weights_are_named(generate: Callable, weights: Path, tmp_path
     assert f"{path} is damaged" in ended.error
     assert ended.err.count("\n") == 2
     assert names() == []
+
+
+def test_a_line_s_own_flags_come_first(generate: Callable) -> None:
+    Path("prompts.txt").write_text(
+        "day --seed 7 --frames 8 --size 32x64 --negative dark sky -o day.mp4\nnight --g 1.5\n"
+    )
+    ended = generate("--prompts", "prompts.txt", "--seed", 3, "--guidance", 2)
+    assert ended.out.splitlines() == ["day.mp4", "night-3.mp4"]
+    day, night = comment("day.mp4"), comment("night-3.mp4")
+    assert (day["seed"], day["num_frames"], day["width"], day["negative"], day["guidance"]) == (7, 8, 32, "dark sky", 2)
+    assert (night["seed"], night["num_frames"], night["guidance"]) == (3, 16, 1.5)
+
+
+def test_what_fails_is_counted_and_the_rest_is_made(generate: Callable) -> None:
+    lines = ["day --size 32x33", "night", "dawn --sede 1", "dusk -o nowhere/a.mp4", "noon --guidance inf"]
+    Path("prompts.txt").write_text("".join(f"{line}\n" for line in lines))
+    ended = generate("--prompts", "prompts.txt")
+    assert (ended.exit_code, ended.out.splitlines()) == (1, ["night-0.mp4"])
+    assert ended.error == "soradit: 4 of 5 videos failed: see above"
+    for said in (
+        "height 33 is not a multiple of 32",
+        "line 3: sede is not known",
+        "folder nowhere",
+        "guidance must be",
+    ):
+        assert said in ended.err
+    assert names() == ["night-0.mp4", "prompts.txt"]
+
+
+def test_neighbours_in_a_batch_do_not_matter(generate: Callable) -> None:
+    """To rounding: a pixel in a thousand may be off by one."""
+    Path("prompts.txt").write_text("day\nnight\n\nday --seed 1\nday --frames 8\n")
+    for folder, batch_size in (("alone", 1), ("together", 3)):
+        Path(folder).mkdir()
+        assert generate("--prompts", "prompts.txt", "-o", folder, "--batch-size", batch_size).exit_code == 0
+    assert sorted(os.listdir("alone")) == sorted(os.listdir("together")) != []
+    for name in os.listdir("alone"):
+        alone, together = (read_video(Path(folder) / name)[0].astype(int) for folder in ("alone", "together"))
+        assert abs(alone - together).max() <= 1 or (alone != together).mean() < 1e-2
+
+
+def test_shards_make_the_whole(generate: Callable) -> None:
+    Path("prompts.txt").write_text("day\nnight\nday\n")
+    out = [generate("--prompts", "prompts.txt", "--shard", f"{i}/2").out.splitlines() for i in (1, 2)]
+    assert out == [["day-0.mp4", "day-0-2.mp4"], ["night-0.mp4"]]
+
+
+def test_a_json_line_says_all(generate: Callable) -> None:
+    (line,) = map(json.loads, generate("sky", "-o", "a.mp4", "--json").out.splitlines())
+    assert line["sha256"] == hashlib.sha256(Path("a.mp4").read_bytes()).hexdigest()
+    assert {name: line[name] for name in ("steps", "width", "num_frames", "fps", "sampler")} == {
+        name: comment("a.mp4")[name] for name in ("steps", "width", "num_frames", "fps", "sampler")
+    }
+    assert line["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_other_forms_by_suffix(generate: Callable, name: str) -> None:
+    ended = generate("sky", "-o", name, "--json")
+    assert ended.exit_code == 0
+    assert json.loads(ended.out)["path"] == name
+    assert names() == [name]
+
+
+def test_a_contact_sheet_of_all(generate: Callable) -> None:
+    assert generate("sky", "--count", 2, "--sheet", "sheet.png").exit_code == 0
+    assert names() == ["sheet.png", "sky-0.mp4", "sky-1.mp4"]
+    ended = generate("other", "--sheet", "sheet.png")
+    assert (ended.exit_code, names()) == (1, ["sheet.png", "sky-0.mp4", "sky-1.mp4"])
+    assert "sheet.png: exists already" in ended.error
+
+
+def test_no_metadata(generate: Callable) -> None:
+    assert generate("sky", "-o", "a.mp4", "--no-metadata").exit_code == 0
+    with av.open("a.mp4") as container:
+        assert not {"title", "comment"} & set(container.metadata)
+
+
+def test_an_image_is_the_first_frame(generate: Callable) -> None:
+    generate("day", "-o", "frames.png")
+    ended = generate("day", "--image", "frames.png/0007.png", "-o", "a.mp4", "--seed", 5)
+    assert ended.exit_code == 0, ended.err
+    frames, image = read_video(Path("a.mp4"))[0], read_image(Path("frames.png/0007.png"))
+    assert len(frames) == 16
+    assert abs(frames[0].astype(int) - image).mean() < 8, "as near as this little autoencoder comes"
+
+
+def test_a_video_goes_on(generate: Callable) -> None:
+    generate("day", "-o", "a.mp4", "--fps", 12)
+    ended = generate("day", "--continue", "a.mp4", "-o", "b.mp4", "--seed", 5)
+    assert ended.exit_code == 0, ended.err
+    (before, fps), (after, fps_after) = read_video(Path("a.mp4")), read_video(Path("b.mp4"))
+    assert (len(before), len(after), fps_after) == (16, 24, fps)
+    assert abs(after[:8].astype(int) - before[:8]).mean() < 2, "what is not held is taken as it is"
+    ended = generate("day", "--continue", "a.mp4", "--frames", 16, "-o", "c.mp4")
+    assert "frames 16 are no more than the 16 that it goes on from" in ended.error
+
+
+def test_longer_than_trained(generate: Callable) -> None:
+    assert generate("day", "-o", "a.mp4", "--frames", 44).exit_code == 0
+    assert len(read_video(Path("a.mp4"))[0]) == 44
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--image", "nowhere.png"], "nowhere.png"),
+        (["--continue", "nowhere.mp4"], "nowhere.mp4"),
+    ],
+)
+def test_what_it_begins_with_is_looked_at_before_any_work(generate: Callable, options: list, message: str) -> None:
+    ended = generate("sky", "-o", "a.mp4", *options)
+    assert ended.exit_code == 1
+    assert message in ended.error
+
+
+def test_advice(generate: Callable, weights: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(weights, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    scheduler = copy / "scheduler/scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"steps": 16}))
+    ended = generate("sky", "--steps", 2, "--negative", "x " * 100, "--guidance", 1, "--count", 2, weights=copy)
+    assert ended.exit_code == 0
+    _, *notes = ended.err.splitlines()
+    assert len(notes) == len(set(notes)) == 3
+    for said in ("the negative prompt has", "2 steps are few: these weights use 16", "the negative prompt is not used"):
+        assert said in ended.err
+
+
+def test_phases_are_told(generate: Callable) -> None:
+    ended = generate("sky", "-o", "a.mp4", "--verbose")
+    for phase in ("importing", "reading weights", "embedding prompts", "denoising", "decoding", "writing"):
+        assert re.search(rf"^{phase}: \d+\.\d\d s, peak memory \d+\.\d\d GB", ended.err, re.MULTILINE), phase
+
+
+def test_nothing_to_do_loads_nothing(generate: Callable) -> None:
+    Path("a.mp4").touch()
+    ended = generate("sky", "-o", "a.mp4", "--skip-existing")
+    assert (ended.exit_code, ended.out, ended.err) == (0, "a.mp4\n", "")
+
+
+def test_several_words_want_quotes(generate: Callable) -> None:
+    ended = generate("a", "red", "sunset")
+    assert ended.exit_code == 2
+    assert 'quote the prompt: soradit generate "a red sunset"' in ended.err
+
+
+def run_apart(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess:
+    """A process of its own: ``code``, then the command line."""
+    script = f"{code}\nimport sys; from soradit.__main__ import main; sys.argv[0] = 'soradit'; main()"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_the_first_line_comes_before_torch(weights: Path, tmp_path: Path) -> None:
+    code = (
+        "import builtins, sys; from soradit import console; say = console.write_line\n"
+        'def first(text): say(f\'{text} {sorted({"torch", "numpy", "av", "rich"} & set(sys.modules))}\'); sys.exit(0)\n'
+        "console.write_line = first"
+    )
+    done = run_apart(code, "generate", "sky", "--weights", weights, "-o", tmp_path / "a.mp4")
+    assert done.stderr == f"loading {weights} []\n"
+
+
+def test_a_prompt_seen_before_needs_no_transformers(generate: Callable, weights: Path, tmp_path: Path) -> None:
+    generate("a prompt of this test alone", "-o", "a.mp4")
+    code = "import atexit, sys; atexit.register(lambda: print('transformers' in sys.modules))"
+    for prompt, needs in (("a prompt of this test alone", "False"), ("another of this test alone", "True")):
+        output = tmp_path / f"{needs}.mp4"
+        done = run_apart(code, "generate", prompt, "--weights", weights, "-o", output)
+        assert done.stdout.splitlines() == [str(output), needs], done.stderr
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_keeps_what_is_done(weights: Path, tmp_path: Path, number: int, exit_code: int) -> None:
+    code = (
+        "import os\nfrom soradit.pipeline import Video\nsave = Video.save\n"
+        "def stop(self, path, **rest):\n"
+        f"    if path.name == 'sky-1.mp4': os.kill(os.getpid(), {int(number)})\n"
+        "    save(self, path, **rest)\n"
+        "Video.save = stop"
+    )
+    done = run_apart(code, "generate", "sky", "--count", 3, "--weights", weights, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (exit_code, "sky-0.mp4\n"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["sky-0.mp4"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_stdout_that_takes_nothing(weights: Path, tmp_path: Path) -> None:
+    for redirect, exit_code, said in ((">/dev/full", 1, "can't write to stdout: No space left"), (">&-", 0, "")):
+        output = tmp_path / f"{exit_code}.mp4"
+        command = f"{sys.executable} -m soradit generate sky --weights {weights} -o {output} {redirect}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == exit_code, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert output.exists(), "what was made is kept"
