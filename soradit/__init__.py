@@ -10,7 +10,8 @@ __all__ = ["Pipeline", "Request", "SoraditError", "Video", "__version__"]
 
 if TYPE_CHECKING:
     from soradit.errors import SoraditError
-    from soradit.pipeline import Pipeline, Request, Video
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request, Video
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,8 @@
 """Prompt -> video: all parts of a folder of weights, loaded once. Steps 1, 5, 12, 13 and 14 of generating."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +13,6 @@ from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-import soradit
 from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import (
@@ -28,7 +25,6 @@ from soradit.diffusion.sampler import (
     with_guidance,
 )
 from soradit.errors import SoraditError
-from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
@@ -42,57 +38,11 @@ from soradit.model.weights import (
     load_transformer,
 )
 from soradit.report import Report
+from soradit.video import Request, Video
 
 Item = TypeVar("Item")
 DECODED_AT_ONCE = 8
 """Latent frames in a slice of decoding, beside those that only stand around it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One video to make."""
-
-    prompt: str
-    negative: str = ""
-    """What it should not show."""
-    seed: int = 0
-    """Of its noise: the same seed gives the same video."""
-    settings: GenerationConfig | None = None
-    """None: the weights' own."""
-    start: UInt8[np.ndarray, "T H W 3"] | None = None
-    """What it begins with, in its own size: an image (T = 1), or the frames of a video to go on from, which count
-    among its ``num_frames``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Video:
-    """Frames, uint8 RGB (T, H, W, 3), how many of them are shown a second, and how they were made."""
-
-    frames: UInt8[np.ndarray, "T H W 3"]
-    request: Request
-    settings: GenerationConfig
-    weights: str
-    """Their hash."""
-
-    @property
-    def fps(self) -> float:
-        return self.settings.fps
-
-    def about(self) -> dict[str, Any]:
-        """All that decided its pixels, but for the machine."""
-        request = self.request
-        start = {} if request.start is None else {"start": start_hash(request.start)}
-        what = {"prompt": request.prompt, "negative": request.negative, "seed": request.seed}
-        return {"soradit": soradit.__version__, "weights": self.weights, **what, **asdict(self.settings), **start}
-
-    def save(self, path: str | Path, *, overwrite: bool = False, metadata: bool = True) -> None:
-        """Write an MP4, GIF, WebP, or a folder of frames (.png), whole or not at all; SoraditError when it can't be.
-
-        An MP4's title is its prompt and its comment, as JSON, all that ``soradit replay`` needs; none of it without
-        ``metadata``.
-        """
-        tags = {"title": self.request.prompt, "comment": json.dumps(self.about(), ensure_ascii=False)}
-        write_video(Path(path), self.frames, fps=self.fps, overwrite=overwrite, metadata=tags if metadata else None)
 
 
 class Pipeline:
@@ -152,7 +102,7 @@ class Pipeline:
         try:
             return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
         except TypeError as error:  # from a file's metadata anything may come
-            raise SoraditError(f"these settings can't be used: {error}") from error
+            raise SoraditError(f"these settings can't be used: {str(error).splitlines()[0]}") from error
 
     def __call__(
         self,
@@ -216,9 +166,7 @@ class Pipeline:
                     on_step=on_step,
                 )
             if not latents.isfinite().all():
-                raise SoraditError(
-                    f"the result is no video but infinities: lower --guidance (it is {settings.guidance})"
-                )
+                raise SoraditError(f"guidance {settings.guidance} leads to infinities instead of a video: lower it")
             return [self._video(*each) for each in zip(requests, latents, strict=True)]
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -231,6 +179,8 @@ class Pipeline:
     def grid(self, request: Request) -> tuple[int, int, int]:
         """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""
         settings, start = self._settings(request), request.start
+        if start is not None and start.shape[1:] != (settings.height, settings.width, 3):
+            raise SoraditError(f"a beginning of shape {start.shape} is none for {settings.width}x{settings.height}")
         if start is None or len(start) < self._token_frames:
             return latent_grid(settings, self.autoencoder.config.token_size, window=self._window)
         new = settings.num_frames - len(start)
@@ -353,8 +303,3 @@ def go_on(
     share = ((np.arange(overlap) + 1) / (overlap + 1))[:, None, None, None]
     faded = (1 - share) * start[-overlap:] + share * frames[:overlap]
     return np.concatenate([start[:-overlap], faded.round().astype(np.uint8), frames[overlap:]])
-
-
-def start_hash(start: UInt8[np.ndarray, "T H W 3"]) -> str:
-    """Of what a video begins with, 16 digits."""
-    return hashlib.sha256(start.tobytes()).hexdigest()[:16]

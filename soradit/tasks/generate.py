@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from soradit.diffusion.sampler import Step
     from soradit.model.weights import GenerationConfig
-    from soradit.pipeline import Pipeline, Request, Video
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request, Video
 
 FEW_STEPS = 0.5
 """Below this share of the weights' own steps, a word of warning."""
@@ -102,7 +103,7 @@ class _Work:
     def __init__(self, config: GenerateConfig, report: Report) -> None:
         self.config, self.report = config, report
         self.num_jobs = self.num_failed = 0
-        self.advised = ""
+        self.advised: list[str] = []
         self.strips: "list[tuple[str, np.ndarray]]" = []
 
     @cached_property
@@ -172,10 +173,11 @@ class _Work:
             except SoraditError as error:
                 self._fail(error)
             else:
-                for advice in advice_on(request, self.pipeline):
-                    if advice != self.advised:  # once for all of --count
-                        self.report.note(advice)
-                    self.advised = advice
+                advice = list(advice_on(request, self.pipeline))
+                for text in advice:
+                    if text not in self.advised:  # once for all of --count
+                        self.report.note(text)
+                self.advised = advice
                 yield job, request
 
     def _videos(self, batch: "list[tuple[Job, Request]]") -> "Iterator[tuple[Job, Video]]":
@@ -222,7 +224,7 @@ class _Work:
 def request_of(job: Job, pipeline: "Pipeline", *, expected_start: str | None = None) -> "Request":
     """A job as the pipeline takes it. Raises SoraditError for settings that don't fit the weights or one another."""
     from soradit.media.video import read_image
-    from soradit.pipeline import Request, start_hash
+    from soradit.video import Request, start_hash
 
     overrides, start = dict(job.overrides), None
     if job.image is not None:

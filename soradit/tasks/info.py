@@ -40,7 +40,8 @@ def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
     import torch
 
     from soradit.model.cost import cost
-    from soradit.pipeline import Pipeline, Request
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request
 
     pipeline = Pipeline.load(folder, device="cpu", precision="float32")
     settings = pipeline.with_overrides(**overrides)
