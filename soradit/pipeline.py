@@ -202,7 +202,7 @@ class Pipeline:
         A slice is decoded with as many latents around it as its pixels depend on, so that no seam can show.
         """
         frames = []
-        with self.report.phase("decoding"), self._at_work(self.autoencoder), autocast(self.device, self.precision):
+        with self._at_work(self.autoencoder), autocast(self.device, self.precision):
             for start, part in zip(range(0, len(latents), DECODED_AT_ONCE), self.slices(len(latents)), strict=True):
                 video = to_uint8(self.autoencoder.decode(latents[None, part])[0].float())
                 wanted = slice(start - part.start, start - part.start + DECODED_AT_ONCE)
@@ -259,7 +259,8 @@ class Pipeline:
 
     def _video(self, request: Request, latents: Float[Tensor, "t h w c"]) -> Video:
         settings, start = self._settings(request), request.start
-        frames = self.decode(latents)
+        with self.report.phase("decoding"):
+            frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
             frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
         return Video(frames=frames, request=request, settings=settings, weights=self.identity)

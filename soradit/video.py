@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 import soradit
+from soradit.errors import SoraditError
 from soradit.media.writing import write_video
 from soradit.model.weights import GenerationConfig
 
@@ -28,6 +29,10 @@ class Request:
     start: UInt8[np.ndarray, "T H W 3"] | None = None
     """What it begins with, in its own size: an image (T = 1), or the frames of a video to go on from, which count
     among its ``num_frames``."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise SoraditError(f"seed {self.seed} is not from 0 to 2^63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True)

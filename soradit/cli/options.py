@@ -77,5 +77,12 @@ class Grouped(TyperCommand):
 
 
 def exit_on_sigterm() -> None:
-    """Let a terminated process end as an interrupted one does: half-made files removed, then exit code 143."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """Let a terminated process end as an interrupted one does: nothing half-made stays, then exit code 143."""
+
+    def end(number: int, frame: object) -> None:
+        from soradit.console import write_line
+
+        write_line("soradit: terminated")
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -35,9 +35,11 @@ _BT709_TAGS = [
     "-color_range",
     "tv",
 ]
-# One palette for all frames, so that colours don't flicker. Ordered dithering stands still where the picture does.
+# One palette for all frames, so that colours don't flicker. Ordered dithering stands still where the picture does, and
+# at scale 5 it is faint: half the error of scale 3, without the flicker of error diffusion.
 _GIF_PALETTE = (
-    "split[frames][sample];[sample]palettegen[palette];[frames][palette]paletteuse=dither=bayer:bayer_scale=3"
+    "split[frames][all];[all]palettegen=reserve_transparent=0[palette];"
+    "[frames][palette]paletteuse=dither=bayer:bayer_scale=5"
 )
 # One thread: x264's bytes depend on the number of threads. Bitexact: no version or time gets into the file;
 # x264's settings, version included, travel in a SEI unit (type 6), which is dropped.

@@ -52,7 +52,7 @@ class GenerateConfig:
     """A contact sheet of all videos made."""
 
     def __post_init__(self) -> None:
-        if self.sheet is not None:
+        if self.sheet is not None and not (self.skip_existing and self.sheet.exists()):
             check_output_path(self.sheet, overwrite=self.overwrite, suffixes=(".png",))
 
 
@@ -213,10 +213,11 @@ class _Work:
 
     def end(self) -> None:
         """Write what belongs to all of them. Raises SoraditError if some failed."""
-        if self.config.sheet is not None and self.strips:
+        config = self.config
+        if config.sheet is not None and self.strips and not (config.skip_existing and config.sheet.exists()):
             from soradit.media.contact_sheet import write_contact_sheet
 
-            write_contact_sheet(self.config.sheet, self.strips, overwrite=self.config.overwrite)
+            write_contact_sheet(config.sheet, self.strips, overwrite=config.overwrite)
         if self.num_failed:
             raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")
 
@@ -262,6 +263,8 @@ def _read_beginning(path: Path, overrides: dict[str, Any], pipeline: "Pipeline")
             overrides[name] = value
     settings = pipeline.with_overrides(**overrides)
     start, _ = read_video(path, fps=settings.fps, size=(settings.height, settings.width))
+    if len(start) < pipeline.autoencoder.config.token_size[0]:
+        raise SoraditError(f"{path} has {len(start)} frames: too few to go on from; give one of them as --image")
     if overrides.get("num_frames") is None:
         overrides["num_frames"] = len(start) + pipeline.frames_after(start)
     return overrides, start

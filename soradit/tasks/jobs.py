@@ -38,6 +38,8 @@ FLAGS: dict[str, tuple[str, type]] = {
     "o": ("output", Path),
 }
 """Flags inside a line, and keys of a JSON line: what they set, and of what kind it is."""
+MAX_PROMPT = 16_384
+"""Characters: far more than a text encoder reads, few enough for a file's tags."""
 KINDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 FLAG = re.compile(r"(?:^|\s)(?:--([a-z]+)|-(o))[\s=]\s*")
 
@@ -165,8 +167,8 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditErro
     for text in (prompt, negative):
         if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
             return SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
-    if not 0 <= seed < 2**63:
-        return SoraditError(f"seed {seed} is not from 0 to 2^63 - 1")
+        if len(text) > MAX_PROMPT:
+            return SoraditError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
     given = options.pop("output", None)
     try:
         path = names.given(given, i) if given is not None else names.make(prompt, seed, index)

@@ -141,3 +141,8 @@ def test_which_shard(text: str, environment: dict[str, str], shard: tuple[int, i
 def test_no_shard(text: str) -> None:
     with pytest.raises(SoraditError, match="shard"):
         choose_shard(text, {})
+
+
+def test_a_prompt_too_long_for_tags_is_named() -> None:
+    (job,) = plan(orders("x" * 20_000))
+    assert "has 20000 characters: 16384 are the most" in str(job)
