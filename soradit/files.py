@@ -55,7 +55,9 @@ def place(made: Path, path: Path, *, overwrite: bool) -> None:
     temporary = path.with_name(f".soradit-{secrets.token_hex(8)}.part")
     try:
         if made.is_dir():
-            shutil.copytree(made, temporary)
+            temporary.mkdir()
+            for frame in made.iterdir():
+                shutil.copyfile(frame, temporary / frame.name)
             if overwrite and path.is_dir():
                 shutil.rmtree(path)
             os.rename(temporary, path)  # refuses a folder that holds anything

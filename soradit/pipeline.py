@@ -212,7 +212,8 @@ class Pipeline:
     def slices(self, total: int) -> list[slice]:
         """The latent frames that each slice of decoding looks at."""
         config = self.autoencoder.config
-        reach = 1 + len(config.widths) * config.blocks_per_stage  # neighbourhoods, then convolutions of 3
+        # Neighbourhoods, then convolutions of 3, then levelled borders: each sees one latent frame further.
+        reach = 1 + len(config.widths) * config.blocks_per_stage + 1
         starts = range(0, total, DECODED_AT_ONCE)
         return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
 

@@ -76,7 +76,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("soradit.files.shutil.copyfile", full)
-    monkeypatch.setattr("soradit.files.shutil.copytree", full)
     with pytest.raises(SoraditError, match="cannot be written: No space left on device"):
         write_video(tmp_path / f"a{suffix}", gradient(), fps=16)
     assert os.listdir(tmp_path) == []
