@@ -16,7 +16,7 @@ THUMBNAIL_WIDTH = 160
 """In pixels, of each picture."""
 CAPTION_HEIGHT = 16
 MAX_ROWS = 200
-"""Later videos are left out: nobody looks at a longer page, and nothing shows it."""
+"""Of a sheet; nobody looks at a longer page, and nothing shows it."""
 
 
 def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -29,15 +29,14 @@ def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3
 
 
 def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h w 3"]]], *, overwrite: bool) -> None:
-    """Write film strips with their names, from the top down, at most ``MAX_ROWS`` of them; whole or not at all.
+    """Write film strips with their names, from the top down; whole or not at all.
 
     Raises SoraditError when it can't be written.
     """
     check_output_path(path, overwrite=overwrite, suffixes=(".png",))
-    rows = strips[:MAX_ROWS]
-    page = Image.new("RGB", (COLUMNS * THUMBNAIL_WIDTH, sum(CAPTION_HEIGHT + len(strip) for _, strip in rows)))
+    page = Image.new("RGB", (COLUMNS * THUMBNAIL_WIDTH, sum(CAPTION_HEIGHT + len(strip) for _, strip in strips)))
     draw, top = ImageDraw.Draw(page), 0
-    for name, strip in rows:
+    for name, strip in strips:
         draw.text((4, top + 2), name.encode("ascii", "replace").decode(), fill="white")
         page.paste(Image.fromarray(strip), (0, top + CAPTION_HEIGHT))
         top += CAPTION_HEIGHT + len(strip)

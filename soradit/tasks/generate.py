@@ -150,8 +150,6 @@ class _Work:
 
     def make(self, jobs: Iterable[Job]) -> Iterator[Made]:
         config, pipeline = self.config, self.pipeline
-        from soradit.media.contact_sheet import film_strip
-
         for batch in pipeline.batches(self._requests(jobs), of=lambda pair: pair[1], batch_size=config.batch_size):
             started = time.monotonic()
             for job, video in self._videos(batch):
@@ -159,10 +157,10 @@ class _Work:
                     with self.report.phase("writing"):
                         video.save(job.output, overwrite=config.overwrite, metadata=config.metadata)
                 except SoraditError as error:
-                    self._fail(error)
+                    self._fail(error, job)
                     continue
                 if config.sheet is not None:
-                    self.strips.append((job.output.name, film_strip(video.frames)))
+                    self._add_to_sheet(job, video)
                 yield Made(job=job, settings=video.settings, seconds=(time.monotonic() - started) / len(batch))
 
     def _requests(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, Request]]":
@@ -171,7 +169,7 @@ class _Work:
             try:
                 request = request_of(job, self.pipeline, expected_start=self.config.expected_start)
             except SoraditError as error:
-                self._fail(error)
+                self._fail(error, job)
             else:
                 advice = list(advice_on(request, self.pipeline))
                 for text in advice:
@@ -196,7 +194,7 @@ class _Work:
                 videos = self.pipeline.together(requests, on_step=on_step)
             except SoraditError as error:
                 if len(batch) == 1:
-                    self._fail(error)
+                    self._fail(error, jobs[0])
                     return
                 videos = None
         if videos is not None:
@@ -205,11 +203,18 @@ class _Work:
             for pair in batch:
                 yield from self._videos([pair])
 
-    def _fail(self, error: SoraditError) -> None:
+    def _add_to_sheet(self, job: Job, video: "Video") -> None:
+        from soradit.media.contact_sheet import MAX_ROWS, film_strip
+
+        if len(self.strips) < MAX_ROWS:
+            self.strips.append((job.output.name, film_strip(video.frames)))
+
+    def _fail(self, error: SoraditError, job: Job | None = None) -> None:
         if not self.config.keep_going:
             raise error
         self.num_failed += 1
-        self.report.note(str(error))
+        text = str(error)
+        self.report.note(text if job is None or str(job.output) in text else f"{job.output}: {text}")
 
     def end(self) -> None:
         """Write what belongs to all of them. Raises SoraditError if some failed."""

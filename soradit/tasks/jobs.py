@@ -187,7 +187,7 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditErro
 
 
 class _Names:
-    """Names for videos, none twice, whatever the prompts; remembers 8 bytes of each."""
+    """Names for videos, none twice, whatever the prompts; remembers a hash of each, a million in 80 MB."""
 
     def __init__(self, output: Path | None, *, single: bool) -> None:
         self.output, self.single = output, single
