@@ -226,8 +226,7 @@ class Pipeline:
         prompts = [request.prompt for request in requests]
         if guidance != 1:
             prompts += [request.negative for request in requests]
-        with self.report.phase("embedding prompts"):
-            text, pooled = (each.to(self.device) for each in self.text_encoder(prompts))
+        text, pooled = (each.to(self.device) for each in self.text_encoder(prompts))
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):

@@ -97,6 +97,16 @@ def test_a_long_list_is_made_as_it_is_read(pipeline: Pipeline) -> None:
     assert (videos[1].frames == pipeline("sky 1").frames).all()
 
 
+def test_neighbours_in_a_batch_do_not_matter(pipeline: Pipeline) -> None:
+    """To rounding: a pixel in a hundred may be off by one."""
+    requests = [Request(prompt=prompt, seed=seed) for prompt, seed in (("day", 0), ("night", 0), ("day", 1))]
+    alone, together = (list(pipeline.generate(requests, batch_size=size)) for size in (1, 3))
+    for one, other in zip(alone, together, strict=True):
+        difference = np.abs(one.frames.astype(int) - other.frames)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.01
+
+
 def test_public_names() -> None:
     import soradit
 

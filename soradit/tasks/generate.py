@@ -171,7 +171,8 @@ class _Work:
             except SoraditError as error:
                 self._fail(error, job)
             else:
-                advice = list(advice_on(request, self.pipeline))
+                with self.report.phase("embedding prompts"):
+                    advice = list(advice_on(request, self.pipeline))
                 for text in advice:
                     if text not in self.advised:  # once for all of --count
                         self.report.note(text)
