@@ -117,7 +117,11 @@ LESSON = (
         "of inputs, added up over patches; a bias's is its row of ∂, added up. AdamW's first step moves a parameter by "
         f"{LEARNING_RATE} against the sign of its gradient; where that is 0, not at all.",
         simpler=f"One example, learning rate {LEARNING_RATE}, no weight decay, warm-up and average of the weights.",
-        code=("diffusion/process.py Process.loss", "training/loop.py adamw", "training/loop.py _train_step"),
+        code=(
+            "diffusion/process.py Process.loss",
+            "training/state.py adamw",
+            "training/state.py TrainState.apply_gradients",
+        ),
         equations=(
             "predicted - target = error mean of squares loss",
             "2/8 × error = gradient.predicted",

@@ -2,12 +2,15 @@
 
 import gc
 import json
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from soradit.device import choose_device, choose_precision
+from soradit.device import choose_device, choose_precision, peak_flops
+from soradit.errors import StateSaved
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
@@ -23,17 +26,34 @@ from soradit.model.weights import (
     load_transformer,
     save_text,
 )
+from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.loop import LoopConfig, Objective, run_loop
-from soradit.training.run import RUN_CONFIG, TrainConfig, checkpoint_to_resume, describe_run, prepare_run
-from soradit.training.transformer import TransformerObjective, cached_windows
+from soradit.training.config import LoopConfig
+from soradit.training.estimate import flops_per_clip
+from soradit.training.journal import Journal
+from soradit.training.log import Logged
+from soradit.training.loop import Objective, run_loop
+from soradit.training.page import Story
+from soradit.training.run import (
+    RUN_CONFIG,
+    TrainConfig,
+    checkpoint_to_resume,
+    describe_run,
+    prepare_run,
+    turn_back_to,
+    undone_if_refused,
+)
+from soradit.training.samples import Samples
+from soradit.training.stop import Stop, Stoppable, StopRequested
+from soradit.training.transformer import TransformerObjective, cached_windows, trivial_losses
 
 TEXT_ENCODER_WINDOW = 4
 """Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
+MAX_SAMPLES = 4
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -41,32 +61,115 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    report = report or Report()
     gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
-    clips = find_clips(config.data)
-    training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
-    if not held_out:
-        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
-    described = describe_run(config, loop)
-    checkpoint = checkpoint_to_resume(config, described)
-    if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
-        prepare_run(config)
-    write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
-    torch.manual_seed(loop.seed)
-    objective = BUILDERS[config.component](
-        config, loop, Split(training=training, held_out=held_out or training), report
-    )
-    millions = sum(p.numel() for p in objective.model.parameters() if p.requires_grad) / 1e6
-    report.note(f"{config.component}: {millions:.1f} M parameters, {loop.steps} steps of {loop.batch_size} clips each")
-    run_loop(objective, loop, config.run, resume_from=checkpoint, report=report, describe=described)
+    with Stop(config.run, loop.max_hours) as stop:
+        _train(config, loop, stop, report or Report())
     return config.run
+
+
+def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report) -> None:
+    began = time.monotonic()
+    described = describe_run(config, loop)
+    with undone_if_refused(config.run):
+        clips = _split(config.data, report)
+        checkpoint = checkpoint_to_resume(config, described, report)
+        report = Logged(report, config.run)
+        if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
+            prepare_run(config)
+        write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
+        torch.manual_seed(loop.seed)
+        try:
+            objective = BUILDERS[config.component](config, loop, clips, Stoppable(report, stop))
+        except StopRequested as reason:
+            kept = "what was encoded until now is kept"
+            raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
+    if checkpoint is not None:
+        turn_back_to(config.run, checkpoint, report)
+    story = _story(config, loop, objective, clips)
+    report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
+    run_loop(
+        objective,
+        loop,
+        config.run,
+        resume_from=checkpoint,
+        report=report,
+        describe=described,
+        journal=partial(Journal, config.run, batch_size=loop.batch_size, story=story, began=began, report=report),
+        samples=_samples(config, objective, clips),
+        stop=stop,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
     training: list[Clip]
     held_out: list[Clip]
+
+
+def _split(data: Path, report: Report) -> Split:
+    clips = find_clips(data)
+    training, held_out = split_clips(clips)
+    report.note(f"{len(clips)} clips in {data}: {len(training)} to train on, {len(held_out)} held out")
+    if not held_out:
+        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
+    return Split(training=training, held_out=held_out or training)
+
+
+def _story(config: TrainConfig, loop: LoopConfig, objective: Objective, clips: Split) -> Story:
+    """What report.html tells beside the figures."""
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    generation = load_generation_config(config.run)
+    trained, of_all = (
+        sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
+        for every in (False, True)
+    )
+    facts = {
+        "component": config.component,
+        "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
+        "began with": "nothing" if config.fresh else str(config.weights or "the bundled weights"),
+        "clips": f"{len(clips.training)} to train on, {len(clips.held_out)} held out, in {config.data}",
+        "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
+        "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(clips.training):.3g} "
+        "times through the clips",
+        "learning rate": f"{loop.learning_rate:g} at its highest",
+        "device": f"{device}, {str(precision).removeprefix('torch.')}",
+        "seed": str(loop.seed),
+    }
+    title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
+    if not isinstance(objective, TransformerObjective):
+        return Story(title=title, steps=loop.steps, facts=facts)
+    return Story(
+        title=title,
+        steps=loop.steps,
+        facts=facts,
+        flops_per_step=loop.batch_size * flops_per_clip(objective.model, objective.shape),
+        peak_flops_per_second=peak_flops(device, precision),
+        trivial_loss=trivial_losses(objective.process),
+        prompts=_prompts(config, clips),
+    )
+
+
+def _prompts(config: TrainConfig, clips: Split) -> list[str]:
+    return list(config.prompts or dict.fromkeys(clip.captions[0] for clip in clips.held_out))[:MAX_SAMPLES]
+
+
+def _samples(config: TrainConfig, objective: Objective, clips: Split) -> Samples | None:
+    """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
+    if not isinstance(objective, TransformerObjective):
+        return None
+
+    def load_pipeline() -> Pipeline:
+        return Pipeline(
+            transformer=objective.model,
+            autoencoder=load_autoencoder(config.run),
+            text_encoder=load_text(config.run),
+            defaults=objective.generation,
+            device=objective.device,
+            precision=objective.precision,
+        )
+
+    return Samples(config.run, _prompts(config, clips), load_pipeline)
 
 
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -90,15 +193,23 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),
+        shift=config.timestep_shift,
+        min_snr=config.min_snr,
     )
 
 
 def _saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
     if has_component(config.run, "transformer"):
-        return load_transformer(config.run).requires_grad_(True)
-    text = load_text(config.run)
-    given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
-    return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+        model = load_transformer(config.run).requires_grad_(True)
+    else:
+        text = load_text(config.run)
+        channels = autoencoder.latent_channels
+        given = {"latent_channels": channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
+        model = DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+    model.checkpoint_activations = config.checkpoint_activations
+    if config.compile:
+        model.compile()
+    return model
 
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:

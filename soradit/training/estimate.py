@@ -1,0 +1,91 @@
+"""What a step of the transformer costs, from shapes alone: no weight is loaded, no memory taken."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from soradit.model.dit import DiT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleShape:
+    """Of one training example."""
+
+    latents: tuple[int, ...]
+    """t, h, w, channels."""
+    text: tuple[int, ...]
+    """Words, width."""
+    pooled: int
+
+    @property
+    def num_tokens(self) -> int:
+        t, h, w, _ = self.latents
+        return t * h * w
+
+
+def flops_per_clip(model: DiT, shape: ExampleShape) -> float:
+    """Floating-point operations, forward and backward, that a clip's matrix products take; counted on meta tensors.
+
+    As is usual, what activation checkpointing computes twice counts once.
+    """
+    with torch.device("meta"):
+        copy = DiT(model.config)  # on meta tensors attention is written out, and so is counted
+        counter = FlopCounterMode(display=False)
+        with counter:
+            _loss(copy, shape, 1).backward()
+    return counter.get_total_flops()
+
+
+def peak_bytes(build: Callable[[], DiT], shape: ExampleShape, batch_size: int) -> int:
+    """The most memory that tensors take in a step: weights, average, optimizer, gradients, and what is in between.
+
+    ``build`` makes the model as it will be trained; it is called where tensors have shapes but no memory.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = build().train()
+        with _LiveBytes() as live:
+            _loss(model, shape, batch_size).backward()
+    of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return live.peak + of_weights + 3 * of_trained  # the average, and AdamW's two
+
+
+def _loss(model: nn.Module, shape: ExampleShape, batch_size: int) -> Tensor:
+    latents, text = torch.randn(batch_size, *shape.latents), torch.randn(batch_size, *shape.text)
+    prediction = model(latents, torch.rand(batch_size), text, torch.randn(batch_size, shape.pooled))
+    return (prediction - latents).square().mean()
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Adds up the storages that operations make, until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return out
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self.now -= self._sizes.pop(key)
