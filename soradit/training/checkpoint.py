@@ -55,8 +55,11 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict) -> None:
 
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the newest ``keep``, and what killed processes left half-written."""
-    for unfinished in (run / "checkpoints").glob(f".{PREFIX}*.tmp"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for unfinished in run.rglob(".*.tmp"):
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
     for old in list_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
 

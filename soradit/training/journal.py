@@ -18,7 +18,6 @@ READ_INTERVAL_SECONDS = 1.0
 """Figures stay on the device, which need not be waited for, until this long after the last ones were read."""
 PAGE_INTERVAL_SECONDS = 60.0
 BOARD_FOLDER = "tensorboard"
-PAGE = "report.html"
 
 
 class Journal:
@@ -62,7 +61,7 @@ class Journal:
         return ", ".join(filter(None, words))
 
     def start_clock(self) -> None:
-        """What follows is training: seconds a step are counted from here."""
+        """What follows is training, and no figure is waiting: seconds a step are counted from here."""
         self._clock = time.perf_counter()
 
     def add(self, step: int, figures: dict[str, float | Tensor]) -> None:

@@ -185,12 +185,12 @@ class Training:
             if "held_out_loss" not in self.journal.rows[-1]:
                 with self.state.averaged():
                     self.journal.amend(self.objective.evaluate(poll))
+                self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)
             with self.state.averaged():
                 self.samples.make(self.state.step, poll)
-            self.journal.write_page()
-        self.journal.start_clock()
+            self.journal.start_clock()
 
     def is_due(self, every: int) -> bool:
         return self.state.step > 0 and (self.state.step % every == 0 or self.state.step == self.config.steps)

@@ -1,5 +1,6 @@
 """report.html: how a run went, on one page that needs no other file, no network and no script."""
 
+import os
 from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
@@ -7,12 +8,12 @@ from pathlib import Path
 
 from soradit.charts import Line, Points, line_chart, smoothed
 from soradit.console import visible
-from soradit.files import write_whole
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.samples import PICTURE, list_samples
 
+PAGE = "report.html"
 REFRESH_SECONDS = 60
 MAX_LOG_LINES = 30
 MAX_SAMPLE_STEPS = 8
@@ -86,7 +87,9 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     ]
     refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if going_on else ""
     page = _PAGE.format(title=_safe(story.title), refresh=refresh, body="\n".join(filter(None, sections)))
-    write_whole(run / "report.html", page)
+    temporary = run / f".{PAGE}.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, run / PAGE)
 
 
 def verdict(rows: list[Row], steps: int) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -217,6 +218,19 @@ def test_warm_up_is_at_most_a_tenth() -> None:
 def test_bad_settings_are_named(name: str) -> None:
     with pytest.raises(SoraditError, match=f"{name.replace('_', '-')} must be above 0, not 0"):
         replace(CONFIG, **{name: 0})
+
+
+def test_seconds_are_those_that_steps_took(tmp_path: Path) -> None:
+    """Evaluations and checkpoints are not in them; waiting for data is."""
+
+    class Slow(Line):
+        def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
+            time.sleep(0.3)
+            return super().evaluate(poll)
+
+    run(Slow(lambda step: time.sleep(0.03)), tmp_path, replace(CONFIG, evaluate_every=2))
+    seconds = [float(row["seconds"]) for row in read_metrics(tmp_path / "metrics.csv")]
+    assert all(0.03 <= each < 0.3 for each in seconds)
 
 
 def test_loop_runs_outside_the_main_thread(tmp_path: Path) -> None:
