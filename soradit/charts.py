@@ -88,7 +88,7 @@ def _path(line: Line, places: Points) -> str:
 def _legend(lines: list[Line]) -> str:
     parts, x = [], float(WIDTH - RIGHT)
     for line in reversed(lines):
-        x -= 6.4 * len(line.name) + 30
+        x -= 6.2 * len(line.name) + 28
         style = f'stroke="{line.color}"' + (' stroke-dasharray="5 4"' if line.dashed else "")
         style += ' opacity=".3"' if line.faint else ""
         parts.append(f'<path d="M{x:.0f} 14h16" {style}/><text x="{x + 20:.0f}" y="18">{escape(line.name)}</text>')

@@ -56,14 +56,15 @@ def peak_flops(device: torch.device, precision: torch.dtype) -> float:
     a = torch.randn(size, size, device=device, dtype=precision)
     seconds = []
     for _ in range(6):
-        _synchronize(device)
+        synchronize(device)
         started = time.perf_counter()
         a @ a
-        _synchronize(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / min(seconds)
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()

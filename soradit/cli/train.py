@@ -21,6 +21,9 @@ def train(
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
+    lora: Annotated[
+        int | None, typer.Option(metavar="RANK", help="Train small matrices beside BASE's own: RUN/lora.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Updates of the weights, in all.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 8,
     accumulate: Annotated[int, typer.Option(help="Take a step's clips in so many parts, to save memory.")] = 1,
@@ -51,6 +54,9 @@ def train(
         bool, typer.Option("--checkpoint-activations", help="Save memory: compute the transformer's blocks twice.")
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the transformer.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check everything, and print what the training will take.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -83,6 +89,7 @@ def train(
         prompts=tuple(prompt or ()),
         compile=compile,
         checkpoint_activations=checkpoint_activations,
+        lora=lora,
         cache=cache,
         resume=resume,
         device=device,
@@ -102,4 +109,10 @@ def train(
         keep_checkpoints=keep,
         max_hours=max_hours,
     )
-    print_line(str(start(config, loop, Terminal())))
+    if dry_run:
+        from soradit.tasks.dry_run import dry_run as estimate
+
+        for line in estimate(config, loop, Terminal()).lines():
+            print_line(line)
+    else:
+        print_line(str(start(config, loop, Terminal())))

@@ -3,7 +3,7 @@
 import gc
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
+from soradit.model.lora import add_lora
 from soradit.model.weights import (
     GenerationConfig,
     has_component,
@@ -33,7 +34,7 @@ from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
-from soradit.training.estimate import flops_per_clip
+from soradit.training.estimate import ExampleShape, flops_per_clip, peak_bytes
 from soradit.training.journal import Journal
 from soradit.training.log import Logged
 from soradit.training.loop import Objective, run_loop
@@ -97,6 +98,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report) ->
         journal=partial(Journal, config.run, batch_size=loop.batch_size, story=story, began=began, report=report),
         samples=_samples(config, objective, clips),
         stop=stop,
+        memory_advice=lambda: _memory_advice(config, loop, objective),
     )
 
 
@@ -143,9 +145,9 @@ def _story(config: TrainConfig, loop: LoopConfig, objective: Objective, clips: S
         title=title,
         steps=loop.steps,
         facts=facts,
-        flops_per_step=loop.batch_size * flops_per_clip(objective.model, objective.shape),
+        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
         peak_flops_per_second=peak_flops(device, precision),
-        trivial_loss=trivial_losses(objective.process),
+        trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, clips),
     )
 
@@ -184,7 +186,7 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     }
     device = choose_device(config.device)
     return TransformerObjective(
-        _saved_or_fresh_transformer(config, autoencoder),
+        as_trained(saved_or_fresh_transformer(config, autoencoder), config),
         training=windows["training"],
         held_out=windows["held-out"],
         generation=generation,
@@ -195,21 +197,52 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         precision=choose_precision(config.precision, device),
         shift=config.timestep_shift,
         min_snr=config.min_snr,
+        lora_rank=config.lora,
     )
 
 
-def _saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
+def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
+    """The run's own transformer, or a new one that fits its other parts."""
     if has_component(config.run, "transformer"):
-        model = load_transformer(config.run).requires_grad_(True)
-    else:
-        text = load_text(config.run)
-        channels = autoencoder.latent_channels
-        given = {"latent_channels": channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
-        model = DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+        return load_transformer(config.run).requires_grad_(True)
+    text = load_text(config.run)
+    given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
+    return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+
+
+def as_trained(model: DiT, config: TrainConfig) -> DiT:
+    """The model as ``config`` wants it trained."""
+    if config.lora is not None:
+        model = add_lora(model, config.lora)
     model.checkpoint_activations = config.checkpoint_activations
     if config.compile:
         model.compile()
     return model
+
+
+def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
+    """The most memory that training takes, beside what the process takes anyway."""
+    part = loop.batch_size // loop.accumulate
+    return peak_bytes(lambda: as_trained(DiT(dit), replace(config, compile=False)), shape, part)
+
+
+def _memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:
+    """Which option to turn when memory has run out, and what it brings."""
+    if not isinstance(objective, TransformerObjective):
+        return "use a smaller --batch-size"
+
+    def gigabytes(config: TrainConfig, loop: LoopConfig) -> str:
+        return f"{transformer_bytes(config, loop, objective.model.config, objective.shape) / 1e9:.2g} GB"
+
+    words = []
+    more = (parts for parts in range(loop.accumulate + 1, loop.batch_size + 1) if loop.batch_size % parts == 0)
+    if parts := next(more, None):
+        words.append(f"--accumulate {parts} ({gigabytes(config, replace(loop, accumulate=parts))})")
+    if not config.checkpoint_activations:
+        checkpointed = gigabytes(replace(config, checkpoint_activations=True), loop)
+        words.append(f"--checkpoint-activations ({checkpointed})")
+    words.append("a smaller --size or --frames")
+    return f"tensors take about {gigabytes(config, loop)}; use {' or '.join(words)}"
 
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:

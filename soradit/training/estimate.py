@@ -1,8 +1,9 @@
 """What a step of the transformer costs, from shapes alone: no weight is loaded, no memory taken."""
 
+import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from soradit.model.dit import DiT
+from soradit.device import autocast, synchronize
+from soradit.model.dit import DiT, DiTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +33,16 @@ class ExampleShape:
         return t * h * w
 
 
-def flops_per_clip(model: DiT, shape: ExampleShape) -> float:
+def flops_per_clip(config: DiTConfig, shape: ExampleShape) -> float:
     """Floating-point operations, forward and backward, that a clip's matrix products take; counted on meta tensors.
 
     As is usual, what activation checkpointing computes twice counts once.
     """
     with torch.device("meta"):
-        copy = DiT(model.config)  # on meta tensors attention is written out, and so is counted
+        model = DiT(config)  # on meta tensors attention is written out, and so is counted
         counter = FlopCounterMode(display=False)
         with counter:
-            _loss(copy, shape, 1).backward()
+            _loss(model, shape, 1).backward()
     return counter.get_total_flops()
 
 
@@ -56,6 +58,25 @@ def peak_bytes(build: Callable[[], DiT], shape: ExampleShape, batch_size: int) -
     of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
     of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return live.peak + of_weights + 3 * of_trained  # the average, and AdamW's two
+
+
+def step_seconds(
+    config: DiTConfig, shape: ExampleShape, batch_size: int, *, device: torch.device, precision: torch.dtype
+) -> float:
+    """Forward and backward of ``batch_size`` clips, from how long it takes with a single block, as measured here."""
+    single = replace(config, depth=1)
+    with device:
+        model = DiT(single)
+        seconds = []
+        for _ in range(3):
+            synchronize(device)
+            started = time.perf_counter()
+            with autocast(device, precision):
+                loss = _loss(model, shape, batch_size)
+            loss.backward()
+            synchronize(device)
+            seconds.append(time.perf_counter() - started)
+    return min(seconds) * flops_per_clip(config, shape) / flops_per_clip(single, shape)
 
 
 def _loss(model: nn.Module, shape: ExampleShape, batch_size: int) -> Tensor:

@@ -69,7 +69,7 @@ class Story:
     peak_flops_per_second: float | None = None
     """Of a matrix product, measured on this machine when the run began."""
     trivial_loss: list[float] = field(default_factory=list)
-    """By fifths of t: held-out loss of a model that knows nothing but the latents' mean and variance."""
+    """By fifths of t: held-out loss of a model that knows nothing but how large latents are."""
     prompts: list[str] = field(default_factory=list)
     """Of the samples."""
 
@@ -148,7 +148,7 @@ def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
         bins.append(points)
     if not bins:
         return []
-    names = [f"t {i / len(bins):.1f}-{(i + 1) / len(bins):.1f}" for i in range(len(bins))]
+    names = [f"{i / len(bins):.1f}-{(i + 1) / len(bins):.1f}" for i in range(len(bins))]
     middles = [(i + 0.5) / len(bins) for i in range(len(bins))]
     over_steps = [
         Line(name=name, points=points, color=color)
@@ -162,7 +162,7 @@ def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
         ),
     }
     if trivial:
-        at["trivial"] = Line(name="mean and variance", points=_at(middles, trivial), color=GREY, dashed=True)
+        at["trivial"] = Line(name="size alone", points=_at(middles, trivial), color=GREY, dashed=True)
     return [
         line_chart("Held-out loss by t", over_steps),
         line_chart("Held-out loss", list(at.values()), x_name="t (0 noise, 1 clean)"),

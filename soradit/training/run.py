@@ -1,6 +1,7 @@
 """A run's folder: what it starts with, and whether it may go on.
 
 RUN/model_index.json, transformer/, vae/, text_encoder/, tokenizer/, scheduler/    generate --weights RUN
+RUN/lora/                                                                          generate --lora RUN/lora
 RUN/config.json                                                                    what was asked for
 RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
 RUN/samples/step-00000500/                                                         the same prompts, now and then
@@ -65,6 +66,7 @@ OF_TRANSFORMER = {
     "timestep_shift",
     "min_snr",
     "prompts",
+    "lora",
     "compile",
     "checkpoint_activations",
 }
@@ -101,6 +103,8 @@ class TrainConfig:
     """Gamma of min-SNR loss weights, for process ``noise``; None is equal weights."""
     prompts: tuple[str, ...] = ()
     """To make samples of on the way; none: the first captions held out."""
+    lora: int | None = None
+    """Rank of matrices to train beside the transformer's own, which stay as they are; None trains the transformer."""
     compile: bool = False
     """Let torch.compile make the transformer faster."""
     checkpoint_activations: bool = False
@@ -128,7 +132,7 @@ class TrainConfig:
             raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
             raise SoraditError(f"drop-text must be from 0 to 1, not {self.drop_text}")
-        for name in ("timestep_shift", "min_snr"):
+        for name in ("timestep_shift", "min_snr", "lora"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
 
@@ -143,6 +147,8 @@ def prepare_run(config: TrainConfig) -> None:
         "decoder": set(),
         "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
     }
+    if config.lora is not None and is_fresh:
+        raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
     if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():
         raise SoraditError(f"{config.run} holds weights that are no run: choose another folder with -o")
     try:

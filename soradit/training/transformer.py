@@ -13,11 +13,14 @@ from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT
+from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
+LORA_FOLDER = "lora"
+"""In a run's folder, beside the weights that it belongs to."""
 MAX_HELD_OUT = 32
 """Held-out clips that are evaluated on, at most."""
 EVALUATED_AT_ONCE = 8
@@ -87,8 +90,12 @@ class TransformerObjective:
         precision: torch.dtype,
         shift: float = 1.0,
         min_snr: float | None = None,
+        lora_rank: int | None = None,
     ) -> None:
-        """``shift`` is that of the timesteps drawn; ``min_snr`` the gamma of the loss's weights, None for none."""
+        """``shift`` is that of the timesteps drawn; ``min_snr`` the gamma of the loss's weights, None for none.
+
+        With a ``lora_rank`` the model is one that ``add_lora`` has prepared: that alone is published, in ``lora/``.
+        """
         self.model = model.to(device)
         self.network: nn.Module = self.model
         """What is called in training: the model, or a wrapper that lets several processes train it."""
@@ -97,7 +104,7 @@ class TransformerObjective:
         self.generation = generation
         self.batch_size, self.drop_text, self.seed = batch_size, drop_text, seed
         self.device, self.precision = device, precision
-        self.shift, self.min_snr = shift, min_snr
+        self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
     @property
     def shape(self) -> ExampleShape:
@@ -119,6 +126,11 @@ class TransformerObjective:
     def _pinned(self, noised: Noised) -> Noised:
         """In memory that a GPU can copy from on its own, while we go on."""
         return _mapped(noised, Tensor.pin_memory) if self.device.type == "cuda" else noised
+
+    def held_out_power(self) -> float:
+        """Mean square of latents held out; of training clips like those that the autoencoder is of, about 1."""
+        batch = self.held_out.draw(list(range(len(self.held_out)))[:MAX_HELD_OUT], drop_text=0.0, random=generator(0))
+        return batch.latents.square().mean().item()
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
@@ -158,21 +170,25 @@ class TransformerObjective:
         return {"held_out_loss": by_bin.mean().item(), **figures}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
-        save_transformer(run, self.model.config, tensors)
+        if self.lora_rank is not None:
+            save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
+        else:
+            save_transformer(run, self.model.config, tensors)
         save_generation_config(run, self.generation)
         write_index(run)
 
 
-def trivial_losses(process: Process) -> list[float]:
-    """By fifths of t, the loss of a model that knows nothing of latents but that their mean is 0, their variance 1.
+def trivial_losses(process: Process, power: float) -> list[float]:
+    """By fifths of t, the loss of a model that knows nothing of latents but their ``power``, the mean of their squares.
 
-    It predicts a multiple of x_t; what is left of a target a * x0 + b * noise is (a * sigma - b * signal)^2 / var(x_t).
+    Of a target a * x0 + b * noise it predicts what a multiple of x_t can tell.
     """
     t = (torch.arange(100 * TIMESTEP_BINS) + 0.5) / (100 * TIMESTEP_BINS)
     zero, one = torch.zeros(1), torch.ones(1)
     a, b = process.target(one, zero), process.target(zero, one)
     signal, sigma = process.signal(t), process.sigma(t)
-    left = (a * sigma - b * signal).square() / (signal.square() + sigma.square())
+    shared = a * signal * power + b * sigma
+    left = a.square() * power + b.square() - shared.square() / (signal.square() * power + sigma.square())
     return left.view(TIMESTEP_BINS, -1).mean(1).tolist()
 
 
