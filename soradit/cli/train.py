@@ -54,6 +54,9 @@ def train(
         bool, typer.Option("--checkpoint-activations", help="Save memory: compute the transformer's blocks twice.")
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the transformer.")] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Under torchrun: each process keeps a part of weights and optimizer.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check everything, and print what the training will take.")
     ] = False,
@@ -90,6 +93,7 @@ def train(
         compile=compile,
         checkpoint_activations=checkpoint_activations,
         lora=lora,
+        shard=shard,
         cache=cache,
         resume=resume,
         device=device,

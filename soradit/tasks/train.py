@@ -3,6 +3,7 @@
 import gc
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from soradit.device import choose_device, choose_precision, peak_flops
-from soradit.errors import StateSaved
+from soradit.errors import SoraditError, StateSaved
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
@@ -34,6 +35,7 @@ from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
+from soradit.training.distributed import World, joined, spread
 from soradit.training.estimate import ExampleShape, flops_per_clip, peak_bytes
 from soradit.training.journal import Journal
 from soradit.training.log import Logged
@@ -63,29 +65,32 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
     gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
-    with Stop(config.run, loop.max_hours) as stop:
-        _train(config, loop, stop, report or Report())
+    with joined() as world, Stop(config.run, loop.max_hours) as stop:
+        _require_shareable(config, loop, world)
+        _train(config, loop, stop, report if report and world.is_first else Report(), world)
     return config.run
 
 
-def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report) -> None:
+def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, world: World) -> None:
     began = time.monotonic()
     described = describe_run(config, loop)
-    with undone_if_refused(config.run):
+    with undone_if_refused(config.run) if world.is_first else nullcontext():
         clips = _split(config.data, report)
-        checkpoint = checkpoint_to_resume(config, described, report)
-        report = Logged(report, config.run)
-        if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
-            prepare_run(config)
-        write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
+        checkpoint = world.led(lambda: _begin(config, described, report))
+        report = Logged(report, config.run) if world.is_first else report
         torch.manual_seed(loop.seed)
         try:
+            if world.size > 1:
+                _encode_share(config, clips, world, Stoppable(report, stop))
             objective = BUILDERS[config.component](config, loop, clips, Stoppable(report, stop))
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
             raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
-    if checkpoint is not None:
+    if checkpoint is not None and world.is_first:
         turn_back_to(config.run, checkpoint, report)
+    if isinstance(objective, TransformerObjective):
+        objective.network = spread(objective.model, world, shard=config.shard)
+    stop.agree = world.agree
     story = _story(config, loop, objective, clips)
     report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
     run_loop(
@@ -95,11 +100,39 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report) ->
         resume_from=checkpoint,
         report=report,
         describe=described,
-        journal=partial(Journal, config.run, batch_size=loop.batch_size, story=story, began=began, report=report),
-        samples=_samples(config, objective, clips),
+        journal=partial(
+            Journal,
+            config.run,
+            batch_size=loop.batch_size,
+            story=story,
+            began=began,
+            report=report,
+            writes=world.is_first,
+        ),
+        samples=_samples(config, objective, clips, world),
         stop=stop,
+        world=world,
         memory_advice=lambda: _memory_advice(config, loop, objective),
     )
+
+
+def _require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+    """Raises SoraditError for a training that can't be shared out as it is asked to."""
+    if world.size > 1 and config.component != "transformer":
+        raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
+    if loop.accumulate > 1 and config.component == "text_encoder":
+        raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.batch_size % (shares := world.size * loop.accumulate):
+        raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
+
+
+def _begin(config: TrainConfig, described: dict, report: Report) -> Path | None:
+    """Prepare the run's folder, unless it goes on; return the checkpoint that it goes on from."""
+    checkpoint = checkpoint_to_resume(config, described, report)
+    if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
+        prepare_run(config)
+    write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
+    return checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +189,7 @@ def _prompts(config: TrainConfig, clips: Split) -> list[str]:
     return list(config.prompts or dict.fromkeys(clip.captions[0] for clip in clips.held_out))[:MAX_SAMPLES]
 
 
-def _samples(config: TrainConfig, objective: Objective, clips: Split) -> Samples | None:
+def _samples(config: TrainConfig, objective: Objective, clips: Split, world: World) -> Samples | None:
     """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
     if not isinstance(objective, TransformerObjective):
         return None
@@ -171,7 +204,7 @@ def _samples(config: TrainConfig, objective: Objective, clips: Split) -> Samples
             precision=objective.precision,
         )
 
-    return Samples(config.run, _prompts(config, clips), load_pipeline)
+    return Samples(config.run, _prompts(config, clips), load_pipeline, writes=world.is_first)
 
 
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -309,6 +342,13 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
 
 
 BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decoder, "text_encoder": _text_encoder}
+
+
+def _encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
+    """Each process encodes its share of the clips; all then find all of them in the cache."""
+    mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
+    _encode(config, load_generation_config(config.run), mine, report)
+    world.wait()
 
 
 def _encode(

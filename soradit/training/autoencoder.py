@@ -54,6 +54,10 @@ class AutoencoderObjective:
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
 
+    @property
+    def network(self) -> Autoencoder:
+        return self.model
+
     def fit(self, *, encoder: bool) -> None:
         """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))

@@ -12,11 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.tensor import DTensor
 
 from soradit.errors import SoraditError
+from soradit.training.distributed import ALONE, World, copy_whole
 from soradit.training.state import TrainState
 
 PREFIX = "step-"
@@ -26,7 +30,7 @@ SET_ASIDE = "set-aside"
 """Where checkpoints go that a run has turned back from."""
 
 
-def save_checkpoint(run: Path, state: TrainState, describe: dict) -> None:
+def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World = ALONE) -> None:
     """Write everything that the next step depends on, then make it visible by one rename.
 
     Raises SoraditError when it can't be written; earlier checkpoints are untouched.
@@ -34,23 +38,49 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict) -> None:
     target = run / "checkpoints" / f"{PREFIX}{state.step:08d}"
     if target.is_dir():
         return  # the same step of the same training
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.tmp")
+    parts = _tensors(state)
+    is_sharded = any(isinstance(tensor, DTensor) for tensor in parts["model"].values())
     try:
-        temporary.mkdir(parents=True)
-        for name, tensors in _tensors(state).items():
-            save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
+        if world.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        if is_sharded:
+            _write_shards(parts, temporary, world)
+        if not world.is_first:
+            return
+        if not is_sharded:
+            for name, tensors in parts.items():
+                save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
         about = {"step": state.step, "rate_scale": state.rate_scale, **describe}
         (temporary / "state.json").write_text(json.dumps(about, indent=2))
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        os.replace(temporary, target)
-        _sync(target.parent)
+        _make_visible(temporary, target)
         _point(run / LAST, target)
     except (SafetensorError, OSError) as error:
         raise SoraditError(f"can't save {target}: {error}: run again to go on from the one before") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if world.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: World) -> None:
+    """Each process writes its parts of the tensors; the first one joins them to the files of an ordinary folder."""
+    for name, tensors in parts.items():
+        shards = folder / name
+        writer = HuggingFaceStorageWriter(str(shards), save_distributed=True, enable_consolidation=True)
+        dcp.save({key: tensor.detach() for key, tensor in tensors.items()}, storage_writer=writer)
+        if world.is_first:
+            (joined,) = shards.glob("*.safetensors")
+            os.replace(joined, folder / f"{name}.safetensors")
+            shutil.rmtree(shards)
+
+
+def _make_visible(temporary: Path, target: Path) -> None:
+    for file in temporary.iterdir():
+        _sync(file)
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
@@ -125,8 +155,8 @@ def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
 
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
     """The optimizer's state, in place, by the names of the parameters that it belongs to."""
-    return {
-        f"{name}.{key}": value
+    return {  # numbers as vectors of one: joining shards loses tensors without a dimension
+        f"{name}.{key}": torch.atleast_1d(value)
         for name, parameter in state.trained.items()
         for key, value in state.optimizer.state[parameter].items()
     }
@@ -151,7 +181,7 @@ def _copy(targets: dict[str, Tensor] | dict[str, torch.nn.Parameter], sources: d
     for name, source in sources.items():
         if targets[name].shape != source.shape:
             raise ValueError(f"{name} is {tuple(source.shape)}, not {tuple(targets[name].shape)}")
-        targets[name].copy_(source)
+        copy_whole(targets[name], source)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

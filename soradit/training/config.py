@@ -42,5 +42,3 @@ class LoopConfig:
             raise SoraditError(f"ema must be from 0 to less than 1, not {self.ema_decay}")
         if not 0 <= self.warmup_steps < math.inf:
             raise SoraditError(f"warmup must be 0 or more, not {self.warmup_steps}")
-        if self.batch_size % self.accumulate:
-            raise SoraditError(f"batch-size {self.batch_size} can't be taken in {self.accumulate} equal parts")

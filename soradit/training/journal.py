@@ -71,10 +71,14 @@ class Journal:
             self.began = None
         self._pending.append((step, figures))
 
-    def flush(self, *, now: bool) -> list[Row]:
-        """Read and write what has come since; ``now`` or when it is time. Returns the new rows."""
-        seconds = time.perf_counter() - self._clock
-        if not self._pending or not (now or seconds >= READ_INTERVAL_SECONDS):
+    @property
+    def is_time(self) -> bool:
+        """To read again."""
+        return time.perf_counter() - self._clock >= READ_INTERVAL_SECONDS
+
+    def flush(self) -> list[Row]:
+        """Read and write what has come since the last time. Returns the new rows."""
+        if not self._pending:
             return []
         read = [(step, {name: float(x) for name, x in figures.items()}) for step, figures in self._pending]
         seconds = (time.perf_counter() - self._clock) / len(read)
@@ -111,7 +115,7 @@ class Journal:
 
     def close(self) -> None:
         """Nothing more is coming: write what there is."""
-        self.flush(now=True)
+        self.flush()
         self.write_page()
         if self._board:
             self._board.close()

@@ -20,13 +20,16 @@ from soradit.report import Report
 from soradit.training.ahead import Ahead
 from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
 from soradit.training.config import LoopConfig
-from soradit.training.distributed import ALONE, World
+from soradit.training.distributed import ALONE, World, exchange_gradients
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.samples import Samples
 from soradit.training.state import TrainState
 from soradit.training.stop import Stop, StopRequested
+
+READ_EVERY_STEPS = 10
+"""How often several processes read their figures; one by itself does when it is time."""
 
 
 @runtime_checkable
@@ -35,6 +38,10 @@ class Objective(Protocol):
 
     @property
     def model(self) -> nn.Module: ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What ``loss`` calls: the model, or a wrapper that lets several processes train it."""
 
     def batch(self, step: int, part: slice) -> Any:
         """A part of a step's batch, on the CPU.
@@ -168,14 +175,15 @@ class Training:
 
     def step(self, parts: list[Any]) -> dict[str, float | Tensor]:
         """One update of the weights and of their average."""
-        losses = []
+        losses: list[Tensor] = []
         for part in parts:
+            if losses:
+                self.stop.poll()
+            exchange_gradients(self.objective.network, len(losses) == len(parts) - 1)
             loss = self.objective.loss(part, self.state.step) / len(parts)
             loss.backward()
             losses.append(loss.detach())
-            if len(losses) < len(parts):
-                self.stop.poll()
-        return self.state.apply_gradients(torch.stack(losses).sum(), self.config)
+        return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
 
     def look_around(self) -> None:
         """Held-out figures and samples of the averaged weights, where they are due and not there yet."""
@@ -197,16 +205,22 @@ class Training:
 
     def read_journal(self, *, now: bool = False) -> None:
         """Read what the last steps' figures were; raises Diverged when they are too bad to go on."""
-        for row in self.journal.flush(now=now):
+        if self.world.size > 1:  # all at the same step, lest one turns back and another doesn't
+            now = now or self.state.step % READ_EVERY_STEPS == 0
+        elif self.journal.is_time:
+            now = True
+        for row in self.journal.flush() if now else ():
             self.guard.see(row)
 
     def save(self) -> None:
         """All that the next step depends on, and the weights so far."""
         self.read_journal(now=True)
         self.journal.sync()
-        save_checkpoint(self.run, self.state, self.describe)
-        self.objective.publish(self.run, self.state.published())
-        prune_checkpoints(self.run, self.config.keep_checkpoints)
+        save_checkpoint(self.run, self.state, self.describe, self.world)
+        published = self.state.published()
+        if self.world.is_first:
+            self.objective.publish(self.run, published)
+            prune_checkpoints(self.run, self.config.keep_checkpoints)
         self.journal.start_clock()
 
     def save_and_leave(self, reason: StopRequested) -> NoReturn:

@@ -47,7 +47,18 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """What can be trained, and the parts that the weights to start from must have for it."""
 MAY_CHANGE = {
-    "train": {"data", "run", "cache", "resume", "device", "precision", "prompts", "compile", "checkpoint_activations"},
+    "train": {
+        "data",
+        "run",
+        "cache",
+        "resume",
+        "device",
+        "precision",
+        "prompts",
+        "compile",
+        "checkpoint_activations",
+        "shard",
+    },
     "loop": {
         "steps",
         "accumulate",
@@ -69,6 +80,7 @@ OF_TRANSFORMER = {
     "lora",
     "compile",
     "checkpoint_activations",
+    "shard",
 }
 """Settings that no other component has."""
 
@@ -109,6 +121,8 @@ class TrainConfig:
     """Let torch.compile make the transformer faster."""
     checkpoint_activations: bool = False
     """Save memory: compute the transformer's blocks twice."""
+    shard: bool = False
+    """Of several processes, let each keep but a part of weights and optimizer."""
     cache: Path | None = None
     """None is ``data``'s own, ``.soradit-cache`` in it."""
     resume: str = "auto"

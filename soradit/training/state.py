@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from soradit.training.config import LoopConfig
+from soradit.training.distributed import whole
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,7 @@ class TrainState:
         rate = self.rate_scale * learning_rate(self.step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = nn.utils.clip_grad_norm_(self.trained.values(), config.max_gradient_norm)
+        norm = whole(nn.utils.clip_grad_norm_(self.trained.values(), config.max_gradient_norm))
         # As torch's own gradient scaler does it: a fused optimizer looks at this on the device, and skips the step.
         self.optimizer.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -69,8 +70,8 @@ class TrainState:
             self.trained[name].copy_(tensor)
 
     def published(self) -> dict[str, Tensor]:
-        """Every tensor of the model, those that are trained as their averages."""
-        return self.model.state_dict() | self.ema
+        """Every tensor of the model, whole, those that are trained as their averages."""
+        return {name: whole(tensor) for name, tensor in (self.model.state_dict() | self.ema).items()}
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -100,6 +100,10 @@ class TextEncoderObjective:
             )
         self.length, self.batch_size, self.seed, self.device = length, batch_size, seed, device
 
+    @property
+    def network(self) -> TwoTowers:
+        return self.model
+
     def batch(self, step: int, part: slice = slice(None)) -> Pairs:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
         return self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))

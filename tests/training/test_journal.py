@@ -40,7 +40,7 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
         journal.add(step, {"loss": torch.tensor(step / 4), "gradient_norm": torch.tensor(1.0)})
     assert journal.rows == []
     assert journal.summary == ""
-    rows = journal.flush(now=True)
+    rows = journal.flush()
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 0.25), (2, 0.5), (3, 0.75)]
     assert len({row["seconds"] for row in rows}) == 1
     assert sum(row["seconds"] for row in rows) <= time.perf_counter() - began
@@ -53,7 +53,7 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
 def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 0, batch_size=8, writes=False)
     journal.add(1, {"loss": torch.tensor(1.0), "gradient_norm": 1.0})
-    journal.flush(now=True)
+    journal.flush()
     journal.amend({"held_out_loss": 0.5})
     journal.close()
     assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,7 @@ class Line:
     def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
         torch.manual_seed(0)
         self.model: nn.Module = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2))
+        self.network = self.model
         self.at_step = at_step
         self.published: dict[str, Tensor] = {}
 

@@ -54,7 +54,7 @@ class Wide(Line):
     def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
         super().__init__(at_step)
         torch.manual_seed(0)
-        self.model = nn.Sequential(nn.Linear(3, 20_000), nn.Tanh(), nn.Linear(20_000, 2))
+        self.network = self.model = nn.Sequential(nn.Linear(3, 20_000), nn.Tanh(), nn.Linear(20_000, 2))
 
 
 def test_a_disk_that_fills_up_costs_no_checkpoint(tmp_path: Path) -> None:
