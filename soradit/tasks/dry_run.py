@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -45,11 +46,11 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        hours = self.steps * self.seconds_per_step / 3600
+        duration = timedelta(seconds=round(self.steps * self.seconds_per_step))
         yield f"clips       {self.clips} to train on, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
         yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
-        yield f"{self.steps} steps   {hours:.1f} h, and evaluations and samples"
+        yield f"in all      {self.steps} steps, {duration} h, and evaluations and samples"
         yield f"memory      {self.memory_bytes / GB:.2f} GB"
         yield f"disk        {self.disk_bytes / GB:.2f} GB"
 

@@ -256,7 +256,7 @@ def as_trained(model: DiT, config: TrainConfig) -> DiT:
 def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
     """The most memory that training takes, beside what the process takes anyway."""
     part = loop.batch_size // loop.accumulate
-    return peak_bytes(lambda: as_trained(DiT(dit), replace(config, compile=False)), shape, part)
+    return peak_bytes(as_trained(DiT(dit), replace(config, compile=False)), shape, part)
 
 
 def _memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:

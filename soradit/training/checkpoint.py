@@ -12,15 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-from torch.distributed.tensor import DTensor
 
 from soradit.errors import SoraditError
-from soradit.training.distributed import ALONE, World, copy_whole
+from soradit.training.distributed import ALONE, World, copy_whole, is_shared
 from soradit.training.state import TrainState
 
 PREFIX = "step-"
@@ -40,7 +37,7 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World =
         return  # the same step of the same training
     temporary = target.with_name(f".{target.name}.tmp")
     parts = _tensors(state)
-    is_sharded = any(isinstance(tensor, DTensor) for tensor in parts["model"].values())
+    is_sharded = any(map(is_shared, parts["model"].values()))
     try:
         if world.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -65,6 +62,9 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World =
 
 def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: World) -> None:
     """Each process writes its parts of the tensors; the first one joins them to the files of an ordinary folder."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
     for name, tensors in parts.items():
         shards = folder / name
         writer = HuggingFaceStorageWriter(str(shards), save_distributed=True, enable_consolidation=True)

@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from soradit.errors import SoraditError
@@ -109,6 +107,8 @@ def spread(model: DiT, world: World, *, shard: bool) -> nn.Module:
         return model
     if not shard:
         return DistributedDataParallel(model)
+    from torch.distributed.fsdp import fully_shard
+
     for block in model.blocks:
         fully_shard(block)
     # Resharded after each forward pass, also the last one, so that weights may be put in place between them.
@@ -120,17 +120,24 @@ def exchange_gradients(network: nn.Module, wanted: bool) -> None:
     """Whether the next backward pass ends in an exchange; of a batch's parts, only the last one's does."""
     if isinstance(network, DistributedDataParallel):
         network.require_backward_grad_sync = wanted
-    elif isinstance(network, FSDPModule):
-        network.set_requires_gradient_sync(wanted)
+    elif set_wanted := getattr(network, "set_requires_gradient_sync", None):
+        set_wanted(wanted)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def is_shared(tensor: Tensor) -> bool:
+    """Whether processes keep but parts of it. (By what it can: to import its class takes a second.)"""
+    return hasattr(tensor, "full_tensor")
+
+
+def whole(tensor: Any) -> Tensor:
     """All of a tensor of which processes keep parts; every process must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_shared(tensor) else tensor
 
 
-def copy_whole(target: Tensor, source: Tensor) -> None:
+def copy_whole(target: Any, source: Tensor) -> None:
     """Copy a whole tensor, the same in every process, into one of which this process may keep a part."""
-    if isinstance(target, DTensor):
+    if is_shared(target):
+        from torch.distributed.tensor import distribute_tensor
+
         source = distribute_tensor(source, target.device_mesh, target.placements, src_data_rank=None)
     target.copy_(source)

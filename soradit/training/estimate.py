@@ -2,13 +2,13 @@
 
 import time
 import weakref
-from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,15 +46,16 @@ def flops_per_clip(config: DiTConfig, shape: ExampleShape) -> float:
     return counter.get_total_flops()
 
 
-def peak_bytes(build: Callable[[], DiT], shape: ExampleShape, batch_size: int) -> int:
+def peak_bytes(model: DiT, shape: ExampleShape, batch_size: int) -> int:
     """The most memory that tensors take in a step: weights, average, optimizer, gradients, and what is in between.
 
-    ``build`` makes the model as it will be trained; it is called where tensors have shapes but no memory.
+    ``model`` is as it will be trained; the step is one of its shapes alone.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        model = build().train()
-        with _LiveBytes() as live:
-            _loss(model, shape, batch_size).backward()
+    mode = FakeTensorMode()
+    with FakeCopyMode(mode):
+        model = deepcopy(model).train()
+    with mode, _LiveBytes() as live:
+        _loss(model, shape, batch_size).backward()
     of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
     of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return live.peak + of_weights + 3 * of_trained  # the average, and AdamW's two

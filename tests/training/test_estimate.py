@@ -21,9 +21,9 @@ def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool) -> None
     with _LiveBytes() as live:
         _loss(model, SHAPE, 4).backward()
     weights = sum(p.numel() * 4 for p in model.parameters())
-    assert peak_bytes(build, SHAPE, 4) == pytest.approx(live.peak + 4 * weights, rel=0.02)
-    plain = peak_bytes(lambda: DiT(CONFIG), SHAPE, 4)
-    assert (peak_bytes(build, SHAPE, 4) < plain) == checkpointed
+    assert peak_bytes(build(), SHAPE, 4) == pytest.approx(live.peak + 4 * weights, rel=0.02)
+    plain = peak_bytes(DiT(CONFIG), SHAPE, 4)
+    assert (peak_bytes(build(), SHAPE, 4) < plain) == checkpointed
 
 
 def test_memory_grows_with_the_batch_and_not_with_what_is_frozen() -> None:
@@ -32,9 +32,9 @@ def test_memory_grows_with_the_batch_and_not_with_what_is_frozen() -> None:
         model.out.requires_grad_(True)
         return model
 
-    whole = peak_bytes(lambda: DiT(CONFIG), SHAPE, 4)
-    assert peak_bytes(lambda: DiT(CONFIG), SHAPE, 8) > 1.2 * whole
-    assert peak_bytes(last_layer_alone, SHAPE, 4) < whole / 2
+    whole = peak_bytes(DiT(CONFIG), SHAPE, 4)
+    assert peak_bytes(DiT(CONFIG), SHAPE, 8) > 1.2 * whole
+    assert peak_bytes(last_layer_alone(), SHAPE, 4) < whole / 2
 
 
 def test_operations_are_those_of_the_matrix_products() -> None:
