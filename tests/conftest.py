@@ -1,8 +1,11 @@
 """Shapes in soradit's signatures are checked while tests run; clips and weights that many tests share."""
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="soradit-tests-")  # prompts' embeddings, of tests alone
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("soradit", "typechecker.check")
 
 import pytest  # noqa: E402
@@ -26,7 +31,7 @@ NUM_FRAMES = 20
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small rendered skies with captions. Don't write into it: copy it."""
-    from soradit.media.video import write_video
+    from soradit.media.writing import write_video
     from soradit.skies.captions import captions
     from soradit.skies.render import render
     from soradit.skies.scene import draw_scene

@@ -168,7 +168,7 @@ LESSON = (
         by_hand="Columns 1 and 2 are frame 1, columns 3 and 4 frame 2. Compare with step 1: frame 2 is exact, frame 1 "
         "nearly: the noise of patches 3 and 4 was predicted without an error, that of 1 and 2 was not.",
         simpler="Nothing.",
-        code=("media/patches.py unpatchify", "media/video.py write_video"),
+        code=("media/patches.py unpatchify", "media/writing.py write_video"),
         equations=(
             "generated_patches → generated_1 generated_2",
             "shown:generated_1 shown:generated_2 instead of shown:frame_1 shown:frame_2",

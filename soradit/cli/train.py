@@ -1,5 +1,6 @@
 """``soradit train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -118,5 +119,7 @@ def train(
 
         for line in estimate(config, loop, Terminal()).lines():
             print_line(line)
-    else:
-        print_line(str(start(config, loop, Terminal())))
+        return
+    folder = start(config, loop, Terminal())
+    if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, one says where the run is
+        print_line(str(folder))

@@ -11,7 +11,8 @@ from soradit.errors import SoraditError
 from soradit.files import write_whole
 from soradit.media.clips import TOKEN_FRAMES, Clip, Survey, segments, split_clips, survey_clips
 from soradit.media.inspection import Colour, Inspection, inspect_video
-from soradit.media.video import encode_jpeg, iterate_frames, read_video
+from soradit.media.video import iterate_frames, read_video
+from soradit.media.writing import encode_jpeg
 from soradit.model.weights import (
     GenerationConfig,
     find_weights,

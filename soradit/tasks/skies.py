@@ -13,7 +13,7 @@ import torch
 
 from soradit.errors import SoraditError
 from soradit.files import write_whole
-from soradit.media.video import write_video
+from soradit.media.writing import write_video
 from soradit.skies.captions import captions
 from soradit.skies.render import render
 from soradit.skies.scene import draw_scene

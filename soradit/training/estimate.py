@@ -1,19 +1,16 @@
 """What a step of the transformer costs, from shapes alone: no weight is loaded, no memory taken."""
 
 import time
-import weakref
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from soradit.device import autocast, synchronize
+from soradit.model.cost import PeakBytes
 from soradit.model.dit import DiT, DiTConfig
 
 
@@ -54,7 +51,7 @@ def peak_bytes(model: DiT, shape: ExampleShape, batch_size: int) -> int:
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         model = deepcopy(model).train()
-    with mode, _LiveBytes() as live:
+    with mode, PeakBytes() as live:
         _loss(model, shape, batch_size).backward()
     of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
     of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
@@ -84,30 +81,3 @@ def _loss(model: nn.Module, shape: ExampleShape, batch_size: int) -> Tensor:
     latents, text = torch.randn(batch_size, *shape.latents), torch.randn(batch_size, *shape.text)
     prediction = model(latents, torch.rand(batch_size), text, torch.randn(batch_size, shape.pooled))
     return (prediction - latents).square().mean()
-
-
-class _LiveBytes(TorchDispatchMode):
-    """Adds up the storages that operations make, until they are let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                self._see(tensor.untyped_storage())
-        return out
-
-    def _see(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._drop, key)
-
-    def _drop(self, key: int) -> None:
-        self.now -= self._sizes.pop(key)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange
 
-from soradit.media.video import encode_jpeg
+from soradit.media.writing import encode_jpeg
 from soradit.pipeline import Pipeline, Video
 
 FOLDER = "samples"
@@ -35,20 +35,19 @@ class Samples:
         """``poll`` is called after each sampling step, and may raise."""
         self._pipeline = self._pipeline or self._load_pipeline()
         videos = [
-            self._pipeline(prompt, seed=seed, on_step=lambda done, of: poll())
-            for seed, prompt in enumerate(self.prompts)
+            self._pipeline(prompt, seed=seed, on_step=lambda step: poll()) for seed, prompt in enumerate(self.prompts)
         ]
         if self.writes:
-            _write(_folder(self.run, step), videos, self.prompts)
+            _write(_folder(self.run, step), videos)
 
 
-def _write(target: Path, videos: list[Video], prompts: list[str]) -> None:
+def _write(target: Path, videos: list[Video]) -> None:
     """The folder appears whole."""
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for index, (video, prompt) in enumerate(zip(videos, prompts, strict=True)):
-        video.save(temporary / f"{index}.mp4", metadata={"title": prompt})
+    for index, video in enumerate(videos):
+        video.save(temporary / f"{index}.mp4", metadata=False)  # of weights that will be no more
         shown = np.linspace(0, len(video.frames) - 1, FRAMES_SHOWN).round().astype(int)
         (temporary / PICTURE.format(index)).write_bytes(
             encode_jpeg(rearrange(video.frames[shown], "n h w c -> h (n w) c"))

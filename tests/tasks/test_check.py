@@ -15,7 +15,7 @@ import pytest
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip, find_clips, survey_clips
 from soradit.media.inspection import _constant_rate, inspect_video
-from soradit.media.video import write_video
+from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
 from soradit.report import Report

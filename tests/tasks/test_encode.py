@@ -10,7 +10,8 @@ import torch
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip, find_clips
-from soradit.media.video import read_video, write_video
+from soradit.media.video import read_video
+from soradit.media.writing import write_video
 from soradit.model.autoencoder import to_float
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
 from soradit.report import Report

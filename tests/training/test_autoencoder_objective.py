@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from soradit.media.clips import Clip, find_clips
-from soradit.media.video import write_video
+from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
 from soradit.model.weights import GenerationConfig, load_autoencoder
 from soradit.training import autoencoder

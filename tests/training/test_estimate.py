@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from soradit.model.cost import PeakBytes
 from soradit.model.dit import DiT, DiTConfig
-from soradit.training.estimate import ExampleShape, _LiveBytes, _loss, flops_per_clip, peak_bytes, step_seconds
+from soradit.training.estimate import ExampleShape, _loss, flops_per_clip, peak_bytes, step_seconds
 
 CONFIG = DiTConfig(depth=2, width=96, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
 SHAPE = ExampleShape(latents=(2, 4, 4, 16), text=(8, 32), pooled=32)
@@ -18,7 +19,7 @@ def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool) -> None
         return model
 
     model = build().train()
-    with _LiveBytes() as live:
+    with PeakBytes() as live:
         _loss(model, SHAPE, 4).backward()
     weights = sum(p.numel() * 4 for p in model.parameters())
     assert peak_bytes(build(), SHAPE, 4) == pytest.approx(live.peak + 4 * weights, rel=0.02)
