@@ -1,5 +1,6 @@
 """The one place that decides device and precision."""
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -53,3 +54,23 @@ def _fast_at_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":  # emulated, bfloat16 is hundreds of times slower than float32
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False
+
+
+def peak_flops(device: torch.device, precision: torch.dtype) -> float:
+    """Floating-point operations a second of a square matrix product, the best of a few: a second's fraction of work."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(size, size, device=device, dtype=precision)
+    seconds = []
+    for _ in range(6):
+        synchronize(device)
+        started = time.perf_counter()
+        a @ a
+        synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()

@@ -56,11 +56,13 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.model.fitting import fit_autoencoder
     from soradit.model.text import TextEncoderConfig, new_text_encoder
     from soradit.model.weights import GenerationConfig, save_transformer
+    from soradit.report import Report
     from soradit.tasks.encode import encode
     from soradit.tasks.train import train
     from soradit.training.autoencoder import AutoencoderObjective
     from soradit.training.cache import segments_of
-    from soradit.training.loop import LoopConfig, Report, run_loop
+    from soradit.training.config import LoopConfig
+    from soradit.training.loop import run_loop
     from soradit.training.run import TrainConfig
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 

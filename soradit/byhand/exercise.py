@@ -22,7 +22,8 @@ from soradit.media.patches import PatchSize, patchify, unpatchify
 from soradit.model.autoencoder import LinearReLU
 from soradit.model.conditioning import Modulation, concatenate_conditions
 from soradit.model.dit import FeedForward, attend, modulate
-from soradit.training.loop import LoopConfig, adamw
+from soradit.training.config import LoopConfig
+from soradit.training.state import adamw
 
 PROMPT = "sora is sky"
 T = 3

@@ -125,8 +125,8 @@ LESSON = (
         code=(
             "diffusion/process.py Process.loss",
             "diffusion/process.py Process.error",
-            "training/loop.py adamw",
-            "training/loop.py _train_step",
+            "training/state.py adamw",
+            "training/state.py TrainState.apply_gradients",
         ),
         equations=(
             "predicted - target = error mean of squares loss",

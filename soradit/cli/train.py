@@ -1,5 +1,6 @@
 """``soradit train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,12 @@ def train(
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
+    lora: Annotated[
+        int | None, typer.Option(metavar="RANK", help="Train small matrices beside BASE's own: RUN/lora.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Updates of the weights, in all.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Take a step's clips in so many parts, to save memory.")] = 1,
     lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps until the learning rate is at its highest.")] = 100,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
@@ -35,9 +40,27 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Of encoded clips.  [default: DATA/.soradit-cache]")
     ] = None,
+    timestep_shift: Annotated[float, typer.Option(help="Above 1: train more near the noise.")] = 1.0,
+    min_snr: Annotated[
+        float | None, typer.Option(metavar="GAMMA", help="Min-SNR loss weights, for process noise; 5 is usual.")
+    ] = None,
     evaluate_every: Annotated[int, typer.Option(help="Steps between held-out evaluations.")] = 100,
+    sample_every: Annotated[int, typer.Option(help="Steps between samples.")] = 500,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Of a sample; repeat for up to 4.  [default: captions held out]")
+    ] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
     keep: Annotated[int, typer.Option(min=2, help="Checkpoints to keep.")] = 2,
+    checkpoint_activations: Annotated[
+        bool, typer.Option("--checkpoint-activations", help="Save memory: compute the transformer's blocks twice.")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the transformer.")] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Under torchrun: each process keeps a part of weights and optimizer.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check everything, and print what the training will take.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -50,7 +73,7 @@ def train(
     from soradit.console import Terminal
     from soradit.tasks.train import TrainConfig
     from soradit.tasks.train import train as start
-    from soradit.training.loop import LoopConfig
+    from soradit.training.config import LoopConfig
 
     config = TrainConfig(
         data=data,
@@ -65,6 +88,13 @@ def train(
         width=width,
         num_frames=frames,
         fps=fps,
+        timestep_shift=timestep_shift,
+        min_snr=min_snr,
+        prompts=tuple(prompt or ()),
+        compile=compile,
+        checkpoint_activations=checkpoint_activations,
+        lora=lora,
+        shard=shard,
         cache=cache,
         resume=resume,
         device=device,
@@ -73,13 +103,23 @@ def train(
     loop = LoopConfig(
         steps=steps,
         batch_size=batch_size,
+        accumulate=accumulate,
         learning_rate=lr,
         warmup_steps=warmup,
         ema_decay=ema,
         seed=seed,
         evaluate_every=evaluate_every,
+        sample_every=sample_every,
         checkpoint_every=checkpoint_every,
         keep_checkpoints=keep,
         max_hours=max_hours,
     )
-    print_line(str(start(config, loop, Terminal())))
+    if dry_run:
+        from soradit.tasks.dry_run import dry_run as estimate
+
+        for line in estimate(config, loop, Terminal()).lines():
+            print_line(line)
+        return
+    folder = start(config, loop, Terminal())
+    if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, one says where the run is
+        print_line(str(folder))

@@ -132,10 +132,24 @@ class Noise(Process):
 PROCESSES: dict[str, type[Process]] = {"flow": Flow, "noise": Noise}
 
 
-def timestep_grid(steps: int, shift: float = 1.0) -> Float[Tensor, " steps_and_one"]:
-    """Times that a sampler visits, from 0 to 1 in ``steps`` strides.
+def shift_timesteps(t: Times, shift: float) -> Times:
+    """Move timesteps towards the noise by a ``shift`` above 1, keeping both ends.
 
-    A ``shift`` above 1 puts more of them near the noise (Esser et al. 2024, equation 23, for 1 - t).
+    Esser et al. 2024 (Stable Diffusion 3, arXiv 2403.03206), equation 23, for the noise level 1 - t.
     """
-    noise_level = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    return (1 - shift * noise_level / (1 + (shift - 1) * noise_level)).float()
+    noise_level = 1 - t
+    return 1 - shift * noise_level / (1 + (shift - 1) * noise_level)
+
+
+def min_snr_weight(process: Process, t: Times, gamma: float) -> Times:
+    """Weight of the loss of predicted noise: min(SNR, gamma) / SNR, so that nearly clean latents don't dominate.
+
+    Hang et al. 2023 (arXiv 2303.09556), equation 8, for the prediction of noise.
+    """
+    sigma = process.sigma(t).clamp_min(1e-8)
+    return (gamma / (process.signal(t) / sigma).square()).clamp_max(1)
+
+
+def timestep_grid(steps: int, shift: float = 1.0) -> Float[Tensor, " steps_and_one"]:
+    """Times that a sampler visits, from 0 to 1 in ``steps`` strides; a ``shift`` above 1 puts more near the noise."""
+    return shift_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift).float()

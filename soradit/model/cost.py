@@ -16,14 +16,14 @@ def cost(compute: Callable[..., object], *arguments: object) -> tuple[int, int]:
     with (
         torch.inference_mode(),
         torch.device("meta"),
-        _PeakBytes() as memory,
+        PeakBytes() as memory,
         FlopCounterMode(display=False) as counter,
     ):
         compute(*arguments)
     return counter.get_total_flops(), memory.peak
 
 
-class _PeakBytes(TorchDispatchMode):
+class PeakBytes(TorchDispatchMode):
     """Adds up the storages that operations return, until each is let go."""
 
     def __init__(self) -> None:

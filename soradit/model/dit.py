@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from soradit.model.conditioning import Conditioning, Modulation
 
@@ -171,6 +172,8 @@ class DiT(nn.Module):
         super().__init__()
         width = config.width
         self.config = config
+        self.checkpoint_activations = False
+        """In training, compute blocks again on the way back instead of remembering what is inside them."""
         self.conditioning = Conditioning(pooled_dim=config.pooled_dim, width=width)
         self.embed = nn.Linear(config.latent_channels + 4 * FRAME_HARMONICS, width)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
@@ -195,6 +198,9 @@ class DiT(nn.Module):
         x = self.embed(rearrange(torch.cat([latents, place], dim=-1), "b t h w c -> b (t h w) c"))
         x = x.float()  # under autocast too: what blocks add up keeps its precision
         for block in self.blocks:
-            x = block(x, condition, text, rotation)
+            if self.checkpoint_activations and self.training:
+                x = checkpoint(block, x, condition, text, rotation, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, condition, text, rotation)
         x = self.out(self.norm(x, *self.modulation(condition)))
         return rearrange(x, "b (t h w) c -> b t h w c", t=grid[0], h=grid[1], w=grid[2])

@@ -2,16 +2,21 @@
 
 import gc
 import json
-from dataclasses import dataclass
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from soradit.device import choose_device, choose_precision
+from soradit.device import choose_device, choose_precision, peak_flops
+from soradit.errors import SoraditError, StateSaved
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
+from soradit.model.lora import add_lora
 from soradit.model.weights import (
     GenerationConfig,
     has_component,
@@ -23,17 +28,35 @@ from soradit.model.weights import (
     load_transformer,
     save_text,
 )
+from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.loop import LoopConfig, Objective, run_loop
-from soradit.training.run import RUN_CONFIG, TrainConfig, checkpoint_to_resume, describe_run, prepare_run
-from soradit.training.transformer import TransformerObjective, cached_windows
+from soradit.training.config import LoopConfig
+from soradit.training.distributed import World, joined, spread
+from soradit.training.estimate import ExampleShape, flops_per_clip, peak_bytes
+from soradit.training.journal import Journal
+from soradit.training.log import Logged
+from soradit.training.loop import Objective, run_loop
+from soradit.training.page import Story
+from soradit.training.run import (
+    RUN_CONFIG,
+    TrainConfig,
+    checkpoint_to_resume,
+    describe_run,
+    prepare_run,
+    turn_back_to,
+    undone_if_refused,
+)
+from soradit.training.samples import Samples
+from soradit.training.stop import Stop, Stoppable, StopRequested
+from soradit.training.transformer import TransformerObjective, cached_windows, trivial_losses
 
 TEXT_ENCODER_WINDOW = 4
 """Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
+MAX_SAMPLES = 4
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -41,32 +64,147 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    report = report or Report()
     gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
-    clips = find_clips(config.data)
-    training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
-    if not held_out:
-        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
+    with joined() as world, Stop(config.run, loop.max_hours) as stop:
+        _require_shareable(config, loop, world)
+        _train(config, loop, stop, report if report and world.is_first else Report(), world)
+    return config.run
+
+
+def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, world: World) -> None:
+    began = time.monotonic()
     described = describe_run(config, loop)
-    checkpoint = checkpoint_to_resume(config, described)
+    with undone_if_refused(config.run) if world.is_first else nullcontext():
+        clips = _split(config.data, report)
+        checkpoint = world.led(lambda: _begin(config, described, report))
+        report = Logged(report, config.run) if world.is_first else report
+        torch.manual_seed(loop.seed)
+        try:
+            if world.size > 1:
+                _encode_share(config, clips, world, Stoppable(report, stop))
+            objective = BUILDERS[config.component](config, loop, clips, Stoppable(report, stop))
+        except StopRequested as reason:
+            kept = "what was encoded until now is kept"
+            raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
+    if checkpoint is not None and world.is_first:
+        turn_back_to(config.run, checkpoint, report)
+    if isinstance(objective, TransformerObjective):
+        objective.network = spread(objective.model, world, shard=config.shard)
+    stop.agree = world.agree
+    story = _story(config, loop, objective, clips)
+    report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
+    run_loop(
+        objective,
+        loop,
+        config.run,
+        resume_from=checkpoint,
+        report=report,
+        describe=described,
+        journal=partial(
+            Journal,
+            config.run,
+            batch_size=loop.batch_size,
+            story=story,
+            began=began,
+            report=report,
+            writes=world.is_first,
+        ),
+        samples=_samples(config, objective, clips, world),
+        stop=stop,
+        world=world,
+        memory_advice=lambda: _memory_advice(config, loop, objective),
+    )
+
+
+def _require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+    """Raises SoraditError for a training that can't be shared out as it is asked to."""
+    if world.size > 1 and config.component != "transformer":
+        raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
+    if loop.accumulate > 1 and config.component == "text_encoder":
+        raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.batch_size % (shares := world.size * loop.accumulate):
+        raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
+
+
+def _begin(config: TrainConfig, described: dict, report: Report) -> Path | None:
+    """Prepare the run's folder, unless it goes on; return the checkpoint that it goes on from."""
+    checkpoint = checkpoint_to_resume(config, described, report)
     if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
         prepare_run(config)
     write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
-    torch.manual_seed(loop.seed)
-    objective = BUILDERS[config.component](
-        config, loop, Split(training=training, held_out=held_out or training), report
-    )
-    millions = sum(p.numel() for p in objective.model.parameters() if p.requires_grad) / 1e6
-    report.note(f"{config.component}: {millions:.1f} M parameters, {loop.steps} steps of {loop.batch_size} clips each")
-    run_loop(objective, loop, config.run, resume_from=checkpoint, report=report, describe=described)
-    return config.run
+    return checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
     training: list[Clip]
     held_out: list[Clip]
+
+
+def _split(data: Path, report: Report) -> Split:
+    clips = find_clips(data)
+    training, held_out = split_clips(clips)
+    report.note(f"{len(clips)} clips in {data}: {len(training)} to train on, {len(held_out)} held out")
+    if not held_out:
+        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
+    return Split(training=training, held_out=held_out or training)
+
+
+def _story(config: TrainConfig, loop: LoopConfig, objective: Objective, clips: Split) -> Story:
+    """What report.html tells beside the figures."""
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    generation = load_generation_config(config.run)
+    trained, of_all = (
+        sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
+        for every in (False, True)
+    )
+    facts = {
+        "component": config.component,
+        "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
+        "began with": "nothing" if config.fresh else str(config.weights or "the bundled weights"),
+        "clips": f"{len(clips.training)} to train on, {len(clips.held_out)} held out, in {config.data}",
+        "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
+        "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(clips.training):.3g} "
+        "times through the clips",
+        "learning rate": f"{loop.learning_rate:g} at its highest",
+        "device": f"{device}, {str(precision).removeprefix('torch.')}",
+        "seed": str(loop.seed),
+    }
+    title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
+    if not isinstance(objective, TransformerObjective):
+        return Story(title=title, steps=loop.steps, facts=facts)
+    return Story(
+        title=title,
+        steps=loop.steps,
+        facts=facts,
+        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
+        peak_flops_per_second=peak_flops(device, precision),
+        trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
+        prompts=_prompts(config, clips),
+    )
+
+
+def _prompts(config: TrainConfig, clips: Split) -> list[str]:
+    return list(config.prompts or dict.fromkeys(clip.captions[0] for clip in clips.held_out))[:MAX_SAMPLES]
+
+
+def _samples(config: TrainConfig, objective: Objective, clips: Split, world: World) -> Samples | None:
+    """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
+    if not isinstance(objective, TransformerObjective):
+        return None
+
+    def load_pipeline() -> Pipeline:
+        return Pipeline(
+            transformer=objective.model,
+            autoencoder=load_autoencoder(config.run),
+            text_encoder=load_text(config.run),
+            defaults=objective.generation,
+            device=objective.device,
+            precision=objective.precision,
+        )
+
+    return Samples(config.run, _prompts(config, clips), load_pipeline, writes=world.is_first)
 
 
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -81,7 +219,7 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     }
     device = choose_device(config.device)
     return TransformerObjective(
-        _saved_or_fresh_transformer(config, autoencoder),
+        as_trained(saved_or_fresh_transformer(config, autoencoder), config),
         training=windows["training"],
         held_out=windows["held-out"],
         generation=generation,
@@ -90,15 +228,54 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),
+        shift=config.timestep_shift,
+        min_snr=config.min_snr,
+        lora_rank=config.lora,
     )
 
 
-def _saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
+def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
+    """The run's own transformer, or a new one that fits its other parts."""
     if has_component(config.run, "transformer"):
         return load_transformer(config.run).requires_grad_(True)
     text = load_text(config.run)
     given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
     return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+
+
+def as_trained(model: DiT, config: TrainConfig) -> DiT:
+    """The model as ``config`` wants it trained."""
+    if config.lora is not None:
+        model = add_lora(model, config.lora)
+    model.checkpoint_activations = config.checkpoint_activations
+    if config.compile:
+        model.compile()
+    return model
+
+
+def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
+    """The most memory that training takes, beside what the process takes anyway."""
+    part = loop.batch_size // loop.accumulate
+    return peak_bytes(as_trained(DiT(dit), replace(config, compile=False)), shape, part)
+
+
+def _memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:
+    """Which option to turn when memory has run out, and what it brings."""
+    if not isinstance(objective, TransformerObjective):
+        return "use a smaller --batch-size"
+
+    def gigabytes(config: TrainConfig, loop: LoopConfig) -> str:
+        return f"{transformer_bytes(config, loop, objective.model.config, objective.shape) / 1e9:.2g} GB"
+
+    words = []
+    more = (parts for parts in range(loop.accumulate + 1, loop.batch_size + 1) if loop.batch_size % parts == 0)
+    if parts := next(more, None):
+        words.append(f"--accumulate {parts} ({gigabytes(config, replace(loop, accumulate=parts))})")
+    if not config.checkpoint_activations:
+        checkpointed = gigabytes(replace(config, checkpoint_activations=True), loop)
+        words.append(f"--checkpoint-activations ({checkpointed})")
+    words.append("a smaller --size or --frames")
+    return f"tensors take about {gigabytes(config, loop)}; use {' or '.join(words)}"
 
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -165,6 +342,13 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
 
 
 BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decoder, "text_encoder": _text_encoder}
+
+
+def _encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
+    """Each process encodes its share of the clips; all then find all of them in the cache."""
+    mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
+    _encode(config, load_generation_config(config.run), mine, report)
+    world.wait()
 
 
 def _encode(

@@ -1,5 +1,6 @@
 """What the autoencoder is trained on: windows of clips, which it must give back. Steps 3 and 13."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,10 @@ class AutoencoderObjective:
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
 
+    @property
+    def network(self) -> Autoencoder:
+        return self.model
+
     def fit(self, *, encoder: bool) -> None:
         """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
@@ -64,10 +69,14 @@ class AutoencoderObjective:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.model.to(self.device)
 
-    def batch(self, step: int) -> UInt8[Tensor, "b frames height width 3"]:
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
-        random = generator(self.seed, step, "window")
+    def batch(self, step: int, part: slice = slice(None)) -> UInt8[Tensor, "b frames height width 3"]:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
+        random = generator(self.seed, step, part.start or 0, "window")
         return _crop(self._windows(self.training, indices, random), random)
+
+    def clips(self, step: int) -> list[str]:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        return [str(self.training[index].path) for index in indices]
 
     def loss(self, batch: UInt8[Tensor, "b frames height width 3"], step: int) -> Tensor:
         video = to_float(batch.to(self.device, non_blocking=True))
@@ -80,10 +89,11 @@ class AutoencoderObjective:
             reconstruction = self.model.decoder(noised)
         return reconstruction_loss(reconstruction.float(), video)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Reconstruction loss, and PSNR in dB, on fixed held-out windows without noise."""
         losses, errors = [], []
         for index in range(min(MAX_HELD_OUT, len(self.held_out))):
+            poll()
             video = to_float(self._windows(self.held_out, [index], generator(0, "held-out", index)).to(self.device))
             reconstruction = self.model.decoder(self.model.encoder(video))
             losses.append(reconstruction_loss(reconstruction, video).item())

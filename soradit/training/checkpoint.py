@@ -1,56 +1,95 @@
 """A training run's state on disk: a folder that appears whole, or not at all.
 
 RUN/checkpoints/step-00001000/
-    model.safetensors  ema.safetensors  optimizer.safetensors    float32
+    model.safetensors  ema.safetensors  optimizer.safetensors    what is trained, float32
     state.json                                                   step, configuration
 """
 
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from soradit.errors import SoraditError
+from soradit.training.distributed import ALONE, World, copy_whole, is_shared
+from soradit.training.state import TrainState
 
 PREFIX = "step-"
+LAST = "last"
+"""Of a run's checkpoints: a link to the newest."""
+SET_ASIDE = "set-aside"
+"""Where checkpoints go that a run has turned back from."""
 
 
-def save_checkpoint(
-    run: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer, state: dict
-) -> None:
+def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World = ALONE) -> None:
     """Write everything that the next step depends on, then make it visible by one rename.
 
     Raises SoraditError when it can't be written; earlier checkpoints are untouched.
     """
-    target = run / "checkpoints" / f"{PREFIX}{step:08d}"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    target = run / "checkpoints" / f"{PREFIX}{state.step:08d}"
+    if target.is_dir():
+        return  # the same step of the same training
+    temporary = target.with_name(f".{target.name}.tmp")
+    parts = _tensors(state)
+    is_sharded = any(map(is_shared, parts["model"].values()))
     try:
-        temporary.mkdir(parents=True)
-        save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-        save_file(_contiguous(ema), temporary / "ema.safetensors")
-        save_file(_contiguous(_flatten(optimizer)), temporary / "optimizer.safetensors")
-        (temporary / "state.json").write_text(json.dumps({"step": step, **state}, indent=2))
-        for file in temporary.iterdir():
-            _sync(file)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
-        _sync(target.parent)
+        if world.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        if is_sharded:
+            _write_shards(parts, temporary, world)
+        if not world.is_first:
+            return
+        if not is_sharded:
+            for name, tensors in parts.items():
+                save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
+        about = {"step": state.step, "rate_scale": state.rate_scale, **describe}
+        (temporary / "state.json").write_text(json.dumps(about, indent=2))
+        _make_visible(temporary, target)
+        _point(run / LAST, target)
     except (SafetensorError, OSError) as error:
-        raise SoraditError(f"can't save {target}: {error}") from error
+        raise SoraditError(f"can't save {target}: {error}: run again to go on from the one before") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if world.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: World) -> None:
+    """Each process writes its parts of the tensors; the first one joins them to the files of an ordinary folder."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
+    for name, tensors in parts.items():
+        shards = folder / name
+        writer = HuggingFaceStorageWriter(str(shards), save_distributed=True, enable_consolidation=True)
+        dcp.save({key: tensor.detach() for key, tensor in tensors.items()}, storage_writer=writer)
+        if world.is_first:
+            (joined,) = shards.glob("*.safetensors")
+            os.replace(joined, folder / f"{name}.safetensors")
+            shutil.rmtree(shards)
+
+
+def _make_visible(temporary: Path, target: Path) -> None:
+    for file in temporary.iterdir():
+        _sync(file)
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the newest ``keep``, and what killed processes left half-written."""
-    for unfinished in (run / "checkpoints").glob(f".{PREFIX}*.tmp"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for unfinished in run.rglob(".*.tmp"):
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
     for old in list_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
 
@@ -59,6 +98,23 @@ def list_checkpoints(run: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     folder = run / "checkpoints"
     return sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []
+
+
+def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
+    """Move checkpoints from which ``run`` turns back, going on from ``checkpoint``, out of sight of the next resume.
+
+    Returns where they are now.
+    """
+    step = read_state(checkpoint)["step"]
+    moved = []
+    for later in list_checkpoints(run):
+        if later.resolve() != checkpoint.resolve() and read_state(later)["step"] >= step:
+            target = later.parent / SET_ASIDE / later.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(later, target)
+            moved.append(target)
+    return moved
 
 
 def read_state(checkpoint: Path) -> dict:
@@ -72,30 +128,60 @@ def read_state(checkpoint: Path) -> dict:
         raise SoraditError(f"{checkpoint} is not a checkpoint: {error}") from error
 
 
-def load_checkpoint(
-    checkpoint: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> None:
+def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
     """Put a saved state back, in place. Raises SoraditError when files are damaged or don't fit."""
+    about = read_state(checkpoint)
     try:
-        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        for name, tensor in load_file(checkpoint / "ema.safetensors").items():
-            ema[name].copy_(tensor)
-        _unflatten(optimizer, load_file(checkpoint / "optimizer.safetensors"))
-    except (SafetensorError, OSError, RuntimeError, KeyError) as error:
+        saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+        _copy(state.trained, saved["model"])
+        _copy(state.ema, saved["ema"])
+        _copy(_begun(state), saved["optimizer"])
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise SoraditError(f"can't resume from {checkpoint}: {str(error).splitlines()[0]}") from error
+    state.step, state.rate_scale = about["step"], about.get("rate_scale", 1.0)
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+def _point(link: Path, target: Path) -> None:
+    """For people and scripts; a file system without links does without."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        temporary.symlink_to(target.relative_to(link.parent))
+        os.replace(temporary, link)
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
+    return {"model": dict(state.trained), "ema": state.ema, "optimizer": _optimizer_tensors(state)}
+
+
+def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
+    """The optimizer's state, in place, by the names of the parameters that it belongs to."""
+    return {  # numbers as vectors of one: joining shards loses tensors without a dimension
+        f"{name}.{key}": torch.atleast_1d(value)
+        for name, parameter in state.trained.items()
+        for key, value in state.optimizer.state[parameter].items()
+    }
+
+
+def _begun(state: TrainState) -> dict[str, Tensor]:
+    """The optimizer's tensors as they are before the first step, when it has none yet."""
+    for parameter in state.trained.values():
+        if not state.optimizer.state[parameter]:
+            state.optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+            }
+    return _optimizer_tensors(state)
+
+
+@torch.no_grad()
+def _copy(targets: dict[str, Tensor] | dict[str, torch.nn.Parameter], sources: dict[str, Tensor]) -> None:
+    if unknown := targets.keys() ^ sources.keys():
+        raise ValueError(f"it and the model differ in {min(unknown)}")
+    for name, source in sources.items():
+        if targets[name].shape != source.shape:
+            raise ValueError(f"{name} is {tuple(source.shape)}, not {tuple(targets[name].shape)}")
+        copy_whole(targets[name], source)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

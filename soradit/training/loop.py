@@ -1,55 +1,35 @@
 """The training loop, shared by transformer, autoencoder and text encoder.
 
 What differs between them is an Objective: its batches, its loss, and how it is published into the run's folder of
-weights. What is the same is here: AdamW with warm-up and cosine decay, gradient clipping, an average of the weights
-(EMA), held-out evaluation, metrics, checkpoints, and exact resume.
+weights. What is the same is here, in ``Training.run``: a step, its record, held-out figures, samples, checkpoints.
 """
 
-import math
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
-from soradit.training.checkpoint import load_checkpoint, prune_checkpoints, read_state, save_checkpoint
-from soradit.training.metrics import Metrics
-from soradit.training.stop import StopSignal
+from soradit.training.ahead import Ahead
+from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
+from soradit.training.config import LoopConfig
+from soradit.training.distributed import ALONE, World, exchange_gradients
+from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
+from soradit.training.journal import Journal
+from soradit.training.log import append_to_log
+from soradit.training.samples import Samples
+from soradit.training.state import TrainState
+from soradit.training.stop import Stop, StopRequested
 
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How to train; saved in each checkpoint, so that a run is resumed as it began."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float = 1e-3
-    """At its highest, after the warm-up."""
-    warmup_steps: int = 100
-    """At most a tenth of the steps."""
-    weight_decay: float = 0.01
-    """Of matrices; biases and gains are not decayed."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    max_gradient_norm: float = 1.0
-    ema_decay: float = 0.999
-    """At its longest: early on the average is as short as (1 + step) / (10 + step)."""
-    seed: int = 0
-    evaluate_every: int = 100
-    checkpoint_every: int = 200
-    keep_checkpoints: int = 2
-    max_hours: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "evaluate_every", "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) <= 0:
-                raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
-        if self.max_hours is not None and not self.max_hours > 0:
-            raise SoraditError(f"max-hours must be above 0, not {self.max_hours}")
+READ_EVERY_STEPS = 10
+"""How often several processes read their figures; one by itself does when it is time."""
 
 
 @runtime_checkable
@@ -59,126 +39,206 @@ class Objective(Protocol):
     @property
     def model(self) -> nn.Module: ...
 
-    def batch(self, step: int) -> Any:
-        """The data of a step, on the CPU: runs ahead in a thread, depends on nothing but the step."""
+    @property
+    def network(self) -> nn.Module:
+        """What ``loss`` calls: the model, or a wrapper that lets several processes train it."""
+
+    def batch(self, step: int, part: slice) -> Any:
+        """A part of a step's batch, on the CPU.
+
+        Runs ahead in a thread, and depends on nothing but its arguments.
+        """
 
     def loss(self, batch: Any, step: int) -> Tensor:
-        """The loss to descend."""
+        """The loss to descend, a mean over the examples."""
 
-    def evaluate(self) -> dict[str, float]:
-        """Held-out figures of the model as it is; ``held_out_loss`` among them."""
+    def clips(self, step: int) -> list[str]:
+        """The files that a step's batch is drawn from."""
+
+    def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
+        """Held-out figures of the model as it is; ``held_out_loss`` among them.
+
+        Calls ``poll`` every few seconds, which may raise.
+        """
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
         """Write the averaged weights into the run's folder of weights."""
 
 
 def run_loop(
-    objective: Objective, config: LoopConfig, run: Path, *, resume_from: Path | None, report: Report, describe: dict
+    objective: Objective,
+    config: LoopConfig,
+    run: Path,
+    *,
+    resume_from: Path | None,
+    report: Report,
+    describe: dict,
+    journal: Callable[[int], Journal] | None = None,
+    samples: Samples | None = None,
+    stop: Stop | None = None,
+    world: World = ALONE,
+    memory_advice: Callable[[], str] = lambda: "use a smaller --batch-size",
 ) -> None:
     """Train to ``config.steps``, from the start or from a checkpoint; ``describe`` is saved with each checkpoint.
 
-    Raises StateSaved when a signal or ``max_hours`` ends it early: run again to go on.
+    Raises StateSaved when something asks it to stop early: run again to go on. Raises SoraditError when the run can't
+    be written, memory runs out, or training diverges in spite of a smaller learning rate.
     """
-    model = objective.model.train()
-    optimizer = adamw(model, config)
-    ema = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    first_step = 0
+    state = TrainState.begin(objective.model.train(), config)
     if resume_from is not None:
-        load_checkpoint(resume_from, model, ema, optimizer)
-        first_step = read_state(resume_from)["step"]
+        load_checkpoint(resume_from, state)
         report.note(f"resuming from {resume_from}")
-        objective.publish(run, ema)  # the last time may have been cut short
-        if first_step >= config.steps:
-            report.note(f"{run} is trained to step {first_step} already: more --steps would go on")
-            return
-    metrics = Metrics(run / "metrics.csv", first_step)
-    deadline = time.monotonic() + 3600 * (config.max_hours or math.inf)
-
-    def save(step: int) -> None:
-        save_checkpoint(run, step, model, ema, optimizer, describe)
-        objective.publish(run, ema)
-        prune_checkpoints(run, config.keep_checkpoints)
-
-    with (
-        StopSignal() as stop,
-        ThreadPoolExecutor(1) as ahead,
-        report.progress("training", config.steps) as progress,
-    ):
-        upcoming = ahead.submit(objective.batch, first_step)
-        for step in range(first_step, config.steps):
-            batch, upcoming = upcoming.result(), _submit(ahead, objective, step + 1, config.steps)
-            row = _train_step(objective, batch, step, optimizer, ema, config)
-            done = step + 1
-            if done % config.evaluate_every == 0 or done == config.steps:
-                row |= evaluate_average(objective, ema)
-            metrics.write(done, row)
-            progress.update(done, metrics.summary)
-            if done < config.steps and (stop.requested or time.monotonic() > deadline):
-                save(done)
-                why = stop.requested or f"--max-hours {config.max_hours}"
-                raise StateSaved(f"{why}: state saved at step {done} of {config.steps} in {run}; run again to go on")
-            if done % config.checkpoint_every == 0 and done != config.steps:
-                save(done)
-        save(config.steps)
-
-
-def _submit(ahead: ThreadPoolExecutor, objective: Objective, step: int, steps: int) -> Future:
-    return ahead.submit(objective.batch, step) if step < steps else Future()
-
-
-def _train_step(
-    objective: Objective,
-    batch: Any,
-    step: int,
-    optimizer: torch.optim.Optimizer,
-    ema: dict[str, Tensor],
-    config: LoopConfig,
-) -> dict[str, float]:
-    """One update of the weights and of their average."""
-    started = time.perf_counter()
-    rate = learning_rate(step, config)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss = objective.loss(batch, step)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(objective.model.parameters(), config.max_gradient_norm)
-    if not torch.isfinite(norm):
-        raise SoraditError(f"the loss at step {step} is {loss.item()}, its gradient {norm.item()}: try a smaller --lr")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    decay = min(config.ema_decay, (1 + step) / (10 + step))
-    current = objective.model.state_dict()
-    torch._foreach_lerp_(list(ema.values()), [current[name] for name in ema], 1 - decay)
-    seconds = time.perf_counter() - started
-    return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate, "seconds": seconds}
-
-
-def learning_rate(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, then a cosine to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
-    warmup_steps = max(1, min(config.warmup_steps, config.steps // 10))
-    warmup = min(1.0, (step + 1) / warmup_steps)
-    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-
-
-@torch.no_grad()
-def evaluate_average(objective: Objective, ema: dict[str, Tensor]) -> dict[str, float]:
-    """Held-out figures of the averaged weights."""
-    model = objective.model
-    trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(ema)
-    model.eval()
+        if state.step >= config.steps:
+            report.note(f"{run} is trained to step {state.step} already: more --steps would go on")
+    training = Training(
+        objective=objective,
+        config=config,
+        run=run,
+        state=state,
+        journal=journal(state.step) if journal else Journal(run, state.step, batch_size=config.batch_size),
+        guard=Guard(objective.clips, report),
+        samples=samples,
+        stop=stop or Stop(run, config.max_hours),
+        world=world,
+        report=report,
+        describe=describe,
+    )
     try:
-        return objective.evaluate()
-    finally:
-        model.load_state_dict(trained)
-        model.train()
+        with training.stop if stop is None else nullcontext():
+            training.run_to_end(memory_advice)
+    except (OSError, SafetensorError) as error:
+        raise SoraditError(f"can't write into {run} ({error}): run again to go on from its last checkpoint") from error
 
 
-def adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+@dataclass(kw_only=True)
+class Training:
+    """A run on its way: the loop, and what it does now and then."""
+
+    objective: Objective
+    config: LoopConfig
+    run: Path
+    state: TrainState
+    journal: Journal
+    guard: Guard
+    samples: Samples | None
+    stop: Stop
+    world: World
+    report: Report
+    describe: dict
+
+    def run_to_end(self, memory_advice: Callable[[], str]) -> None:
+        """Train, and leave an account of how it ended."""
+        try:
+            with memory_guard(memory_advice):
+                while not self.is_trained():
+                    pass
+        except SoraditError as error:
+            append_to_log(self.run, str(error))
+            raise
+        finally:
+            self.journal.close()
+
+    def is_trained(self) -> bool:
+        """Train; save when asked to stop, and turn back when training diverges, to be called again."""
+        try:
+            self.train()
+        except StopRequested as reason:
+            self.save_and_leave(reason)
+        except Diverged as trouble:
+            self.turn_back(trouble)
+            return False
+        return True
+
+    def train(self) -> None:
+        """The loop."""
+        state, config = self.state, self.config
+        with (
+            Ahead(self.draw, range(state.step, config.steps)) as batches,
+            self.report.progress("training", config.steps) as progress,
+        ):
+            self.look_around()  # the process before this one may have been stopped in the middle of it
+            for parts in batches:
+                figures = self.step(parts) | {"waited_seconds": batches.waited_seconds}
+                self.journal.add(state.step, figures)
+                self.read_journal()
+                progress.update(state.step, self.journal.summary)
+                self.look_around()
+                if state.step < config.steps:
+                    if state.step % config.checkpoint_every == 0:
+                        self.save()
+                    self.stop.poll()
+            self.save()
+
+    def draw(self, step: int) -> list[Any]:
+        parts = self.world.parts(self.config.batch_size, self.config.accumulate)
+        return [self.objective.batch(step, part) for part in parts]
+
+    def step(self, parts: list[Any]) -> dict[str, float | Tensor]:
+        """One update of the weights and of their average."""
+        losses: list[Tensor] = []
+        for part in parts:
+            if losses:
+                self.stop.poll()
+            exchange_gradients(self.objective.network, len(losses) == len(parts) - 1)
+            loss = self.objective.loss(part, self.state.step) / len(parts)
+            loss.backward()
+            losses.append(loss.detach())
+        return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
+
+    def look_around(self) -> None:
+        """Held-out figures and samples of the averaged weights, where they are due and not there yet."""
+        config, poll = self.config, partial(self.stop.poll, clock=False)
+        if self.is_due(config.evaluate_every):
+            self.read_journal(now=True)
+            if "held_out_loss" not in self.journal.rows[-1]:
+                with self.state.averaged():
+                    self.journal.amend(self.objective.evaluate(poll))
+                self.journal.start_clock()
+        if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
+            self.read_journal(now=True)
+            with self.state.averaged():
+                self.samples.make(self.state.step, poll)
+            self.journal.start_clock()
+
+    def is_due(self, every: int) -> bool:
+        return self.state.step > 0 and (self.state.step % every == 0 or self.state.step == self.config.steps)
+
+    def read_journal(self, *, now: bool = False) -> None:
+        """Read what the last steps' figures were; raises Diverged when they are too bad to go on."""
+        if self.world.size > 1:  # all at the same step, lest one turns back and another doesn't
+            now = now or self.state.step % READ_EVERY_STEPS == 0
+        elif self.journal.is_time:
+            now = True
+        for row in self.journal.flush() if now else ():
+            self.guard.see(row)
+
+    def save(self) -> None:
+        """All that the next step depends on, and the weights so far."""
+        self.read_journal(now=True)
+        self.journal.sync()
+        save_checkpoint(self.run, self.state, self.describe, self.world)
+        published = self.state.published()
+        if self.world.is_first:
+            self.objective.publish(self.run, published)
+            prune_checkpoints(self.run, self.config.keep_checkpoints)
+        self.journal.start_clock()
+
+    def save_and_leave(self, reason: StopRequested) -> NoReturn:
+        try:
+            self.save()
+        except Diverged as trouble:
+            self.turn_back(trouble)
+        at = f"step {self.state.step} of {self.config.steps}"
+        raise StateSaved(f"{reason}: state saved at {at} in {self.run}; run again to go on") from None
+
+    def turn_back(self, trouble: Diverged) -> None:
+        """To the last checkpoint, with half the learning rate. Raises SoraditError when that is no use any more."""
+        scale, found = self.state.rate_scale / 2, list_checkpoints(self.run)
+        if not found or scale < 0.5**MAX_RETURNS:
+            why = f"in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
+            raise SoraditError(f"{trouble} {why}: try a smaller --lr, and soradit check on these clips")
+        load_checkpoint(found[-1], self.state)
+        self.state.rate_scale = scale
+        self.guard.in_a_row = 0
+        self.journal.rewind(self.state.step)
+        self.report.note(f"{trouble}: back to {found[-1]} with {scale:g} times the learning rate")

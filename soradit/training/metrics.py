@@ -1,53 +1,70 @@
 """metrics.csv: a row a step, with held-out figures where there are any."""
 
 import csv
+import io
 import os
 from pathlib import Path
+
+Row = dict[str, float]
 
 
 class Metrics:
     """Appends rows to a CSV file; a resumed run first drops the rows after its checkpoint."""
 
-    FIRST_COLUMNS = ("step", "loss", "gradient_norm", "learning_rate", "seconds", "held_out_loss")
+    FIRST_COLUMNS = ("step", "loss", "gradient_norm", "learning_rate", "seconds", "waited_seconds", "held_out_loss")
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
+        """Without ``writes`` the rows are kept in memory, for another process writes them."""
+        self.path, self.writes = path, writes
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [row for row in read_metrics(path) if int(row["step"]) <= step]
-        self.columns = list(rows[0]) if rows else list(self.FIRST_COLUMNS)
-        self._rewrite(rows)
-        self._average: float | None = None
-        self._held_out = next((row["held_out_loss"] for row in reversed(rows) if row["held_out_loss"]), "")
+        self.rows: list[Row] = [
+            {name: float(value) for name, value in row.items() if value} for row in read_metrics(path)
+        ]
+        self.rewind(step)
 
-    @property
-    def summary(self) -> str:
-        """The running loss and the newest held-out loss, in words."""
-        held_out = f", held-out {float(self._held_out):.4f}" if self._held_out else ""
-        return f"loss {self._average:.4f}{held_out}" if self._average is not None else ""
+    def rewind(self, step: int) -> None:
+        """Forget what came after ``step``."""
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        self._rewrite()
 
-    def write(self, step: int, row: dict[str, float]) -> None:
-        loss = row["loss"]
-        self._average = loss if self._average is None else 0.9 * self._average + 0.1 * loss
-        if "held_out_loss" in row:
-            self._held_out = str(row["held_out_loss"])
-        if new := [name for name in row if name not in self.columns]:
-            self.columns += new
-            self._rewrite(read_metrics(self.path))
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow({"step": step, **row})
+    def write(self, step: int, figures: Row) -> None:
+        row = {"step": step, **figures}
+        self.rows.append(row)
+        if not row.keys() <= set(self.columns):
+            self._rewrite()
+        elif self.writes:
+            with open(self.path, "a", newline="") as file:
+                file.write(self._line(row))
 
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+    def amend(self, figures: Row) -> None:
+        """Add ``figures`` to the last row."""
+        self.rows[-1] |= figures
+        self._rewrite()
+
+    def sync(self) -> None:
+        """What is written survives a power cut."""
+        with open(self.path) as file:
+            os.fsync(file.fileno())
+
+    def _rewrite(self) -> None:
+        self.columns = list(dict.fromkeys([*self.FIRST_COLUMNS, *(name for row in self.rows for name in row)]))
+        if not self.writes:
+            return
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
+            file.write(",".join(self.columns) + "\r\n" + "".join(map(self._line, self.rows)))
         os.replace(temporary, self.path)
+
+    def _line(self, row: Row) -> str:
+        line = io.StringIO()
+        csv.DictWriter(line, self.columns).writerow(row | {"step": int(row["step"])})
+        return line.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv; none when there is no such file."""
+    """The rows of a metrics.csv; none when there is no such file. A last line that was cut short is left out."""
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+        lines = file.read().splitlines(keepends=True)
+    return list(csv.DictReader(line for line in lines if line.endswith("\n")))

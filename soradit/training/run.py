@@ -1,20 +1,26 @@
 """A run's folder: what it starts with, and whether it may go on.
 
 RUN/model_index.json, transformer/, vae/, text_encoder/, tokenizer/, scheduler/    generate --weights RUN
+RUN/lora/                                                                          generate --lora RUN/lora
 RUN/config.json                                                                    what was asked for
-RUN/metrics.csv                                                                    a row a step
+RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
+RUN/samples/step-00000500/                                                         the same prompts, now and then
 RUN/checkpoints/                                                                   what resume needs
+RUN/last                                                                           names the newest of them
 """
 
 import json
+import math
 import shutil
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from soradit.diffusion.process import PROCESSES
 from soradit.diffusion.sampler import SAMPLERS
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, StateSaved
 from soradit.model.dit import PRESETS
 from soradit.model.weights import (
     INDEX,
@@ -27,8 +33,10 @@ from soradit.model.weights import (
     save_text,
     write_index,
 )
-from soradit.training.checkpoint import list_checkpoints, read_state
-from soradit.training.loop import LoopConfig
+from soradit.report import Report
+from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
+from soradit.training.config import LoopConfig
+from soradit.training.samples import drop_later_samples
 
 RUN_CONFIG = "config.json"
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -39,10 +47,42 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """What can be trained, and the parts that the weights to start from must have for it."""
 MAY_CHANGE = {
-    "train": {"data", "run", "cache", "resume", "device", "precision"},
-    "loop": {"steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "max_hours"},
+    "train": {
+        "data",
+        "run",
+        "cache",
+        "resume",
+        "device",
+        "precision",
+        "prompts",
+        "compile",
+        "checkpoint_activations",
+        "shard",
+    },
+    "loop": {
+        "steps",
+        "accumulate",
+        "evaluate_every",
+        "sample_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "max_hours",
+    },
 }
 """What a resumed run may set otherwise than it was started with."""
+OF_TRANSFORMER = {
+    "preset",
+    "process",
+    "text_encoder",
+    "timestep_shift",
+    "min_snr",
+    "prompts",
+    "lora",
+    "compile",
+    "checkpoint_activations",
+    "shard",
+}
+"""Settings that no other component has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +109,20 @@ class TrainConfig:
     """Of the training videos; None keeps the weights' own."""
     drop_text: float = 0.1
     """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
+    timestep_shift: float = 1.0
+    """Above 1, more of training's timesteps near the noise."""
+    min_snr: float | None = None
+    """Gamma of min-SNR loss weights, for process ``noise``; None is equal weights."""
+    prompts: tuple[str, ...] = ()
+    """To make samples of on the way; none: the first captions held out."""
+    lora: int | None = None
+    """Rank of matrices to train beside the transformer's own, which stay as they are; None trains the transformer."""
+    compile: bool = False
+    """Let torch.compile make the transformer faster."""
+    checkpoint_activations: bool = False
+    """Save memory: compute the transformer's blocks twice."""
+    shard: bool = False
+    """Of several processes, let each keep but a part of weights and optimizer."""
     cache: Path | None = None
     """None is ``data``'s own, ``.soradit-cache`` in it."""
     resume: str = "auto"
@@ -83,14 +137,18 @@ class TrainConfig:
             raise SoraditError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
         if self.process is not None and self.process not in PROCESSES:
             raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
-        for name in ("preset", "process", "text_encoder"):
-            if getattr(self, name) is not None and self.component != "transformer":
-                option = name.replace("_", "-")
-                raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if self.component != "transformer":
+            for field in fields(self):
+                if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
+                    option = field.name.replace("_", "-")
+                    raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
         if self.precision == "float16":
             raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
             raise SoraditError(f"drop-text must be from 0 to 1, not {self.drop_text}")
+        for name in ("timestep_shift", "min_snr", "lora"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
 
 
 def prepare_run(config: TrainConfig) -> None:
@@ -103,6 +161,8 @@ def prepare_run(config: TrainConfig) -> None:
         "decoder": set(),
         "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
     }
+    if config.lora is not None and is_fresh:
+        raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
     if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():
         raise SoraditError(f"{config.run} holds weights that are no run: choose another folder with -o")
     try:
@@ -153,11 +213,18 @@ def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationCon
 def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:
     """What was asked for, as JSON has it: saved beside the run and in each checkpoint."""
     train = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    return json.loads(json.dumps({"train": train, "loop": asdict(loop)}))
+    return _as_json({"train": train, "loop": asdict(loop)})
 
 
-def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any]]) -> Path | None:
-    """The checkpoint that ``config.resume`` asks for. Raises SoraditError where going on would mix two trainings."""
+def _as_json(value: Any) -> Any:
+    return None if value is MISSING else json.loads(json.dumps(value))
+
+
+def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any]], report: Report) -> Path | None:
+    """The checkpoint that ``config.resume`` asks for. Raises SoraditError where going on would mix two trainings.
+
+    Settings that differ from the run's so far, and may, are named in the report.
+    """
     if config.resume not in ("auto", "never"):
         checkpoint = Path(config.resume)
     elif found := list_checkpoints(config.run):
@@ -167,12 +234,49 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
     if config.resume == "never":
         raise SoraditError(f"{config.run} holds a run already: choose another folder with -o, or --resume auto")
     state = read_state(checkpoint)
-    for section, values in described.items():
-        for name, value in values.items():
-            before = state.get(section, {}).get(name)
-            if name not in MAY_CHANGE[section] and before != value:
-                raise SoraditError(
-                    f"{config.run} was started with {name} {before}, not {value}: "
-                    "repeat its settings, or choose another folder with -o"
-                )
+    for section, name, before, now in _differences(state, described):
+        if name not in MAY_CHANGE[section]:
+            change = f"{_setting(name, before)}, not {_value(now, before)}"
+            raise SoraditError(
+                f"{config.run} was started {change}: repeat its settings, or choose another folder with -o"
+            )
+        if name not in ("resume", "run"):
+            report.note(f"going on {_setting(name, now)}; until now {_setting(name, before)}")
     return checkpoint
+
+
+def _differences(state: dict, described: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Section, name, value before and now of each setting; those that a checkpoint doesn't name had their default."""
+    for section, config_class in (("train", TrainConfig), ("loop", LoopConfig)):
+        defaults = {field.name: field.default for field in fields(config_class)}
+        for name, now in described[section].items():
+            before = state.get(section, {}).get(name, _as_json(defaults[name]))
+            if before != now:
+                yield section, name, before, now
+
+
+def _setting(name: str, value: Any) -> str:
+    return f"without {name}" if value is None else f"with {name} {value}"
+
+
+def _value(value: Any, other: Any) -> str:
+    return "without" if value is None else f"with {value}" if other is None else f"{value}"
+
+
+def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
+    """What the run did after ``checkpoint`` is over: later checkpoints are set aside, later samples removed."""
+    if moved := set_aside_later(run, checkpoint):
+        report.note(f"turning back: {', '.join(c.name for c in moved)} set aside in {moved[0].parent}")
+    drop_later_samples(run, read_state(checkpoint)["step"])
+
+
+@contextmanager
+def undone_if_refused(run: Path) -> Iterator[None]:
+    """Leave no new run behind when a SoraditError says that it can't even begin."""
+    is_new = not run.exists() or not any(run.iterdir())
+    try:
+        yield
+    except SoraditError as error:
+        if is_new and not isinstance(error, StateSaved):
+            shutil.rmtree(run, ignore_errors=True)
+        raise

@@ -1,18 +1,55 @@
-"""Being asked to stop: the loop finishes its step, saves, and ends."""
+"""Being asked to stop: by a signal, a file, or the clock; every long phase looks now and then."""
 
+import math
 import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 
+from soradit.report import Progress, Report
 
-class StopSignal:
-    """While entered, SIGTERM, SIGINT and SIGUSR1 set ``requested`` to the signal's name; a second SIGINT interrupts."""
+STOP_FILE = "stop"
+"""``touch RUN/stop`` ends a training that no signal reaches."""
+
+
+class StopRequested(Exception):
+    """Raised where work may end; its text says what asked for it."""
+
+
+class Stop:
+    """While entered, SIGTERM, SIGINT and SIGUSR1 are requests; so are the file ``run / stop`` and ``max_hours``.
+
+    A second SIGINT interrupts at once.
+    """
 
     SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 
-    def __init__(self) -> None:
+    def __init__(
+        self, run: Path, max_hours: float | None = None, agree: Callable[[str], str] = lambda reason: reason
+    ) -> None:
+        """``agree`` makes several processes stop at the same place, for the first one's reason."""
+        self.file = run / STOP_FILE
+        self.max_hours = max_hours
+        self.deadline = time.monotonic() + 3600 * (max_hours or math.inf)
+        self.agree = agree
         self.requested = ""
 
-    def __enter__(self) -> "StopSignal":
+    def poll(self, *, clock: bool = True) -> None:
+        """Raises StopRequested when there is a reason to; without ``clock``, ``max_hours`` is none."""
+        if reason := self.agree(self._reason(clock)):
+            raise StopRequested(reason)
+
+    def _reason(self, clock: bool) -> str:
+        if not self.requested and self.file.exists():
+            self.file.unlink(missing_ok=True)  # heeded: the next run goes on
+            self.requested = str(self.file)
+        if clock and not self.requested and time.monotonic() > self.deadline:
+            self.requested = f"--max-hours {self.max_hours}"
+        return self.requested
+
+    def __enter__(self) -> "Stop":
         self._previous = {}
         for name in self.SIGNALS:
             if number := getattr(signal, name, None):
@@ -30,3 +67,27 @@ class StopSignal:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = signal.Signals(number).name
+
+
+class Stoppable(Report):
+    """A report that passes on what it is told, and whose every sign of progress is a chance to stop."""
+
+    def __init__(self, report: Report, stop: Stop) -> None:
+        self.report, self.stop = report, stop
+
+    def note(self, text: str) -> None:
+        self.report.note(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        with self.report.progress(what, total) as progress:
+            yield _StoppableProgress(progress, self.stop)
+
+
+class _StoppableProgress(Progress):
+    def __init__(self, progress: Progress, stop: Stop) -> None:
+        self.progress, self.stop = progress, stop
+
+    def update(self, done: int, text: str = "") -> None:
+        self.progress.update(done, text)
+        self.stop.poll()

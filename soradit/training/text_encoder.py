@@ -5,7 +5,7 @@ symmetric cross-entropy over all pairs of a batch. The video tower sees cached l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,14 +100,22 @@ class TextEncoderObjective:
             )
         self.length, self.batch_size, self.seed, self.device = length, batch_size, seed, device
 
-    def batch(self, step: int) -> Pairs:
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+    @property
+    def network(self) -> TwoTowers:
+        return self.model
+
+    def batch(self, step: int, part: slice = slice(None)) -> Pairs:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
         return self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))
+
+    def clips(self, step: int) -> list[str]:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        return [str(self.training[index].clip.path) for index in indices]
 
     def loss(self, batch: Pairs, step: int) -> Tensor:
         return contrastive_loss(self.model(batch, self.device))
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Loss, and how often the right caption is first, or among the first five, of the held-out captions."""
         logits = self.model(self._pairs(self.held_out, generator(0, "held-out")), self.device)
         rank = (logits > logits.diagonal()).sum(0)  # captions that a clip likes better than its own

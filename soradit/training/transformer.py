@@ -1,22 +1,29 @@
 """What the transformer is trained on: cached latents, noised, with their captions. Steps 4 to 11."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from soradit.device import autocast
-from soradit.diffusion.process import PROCESSES, Process
+from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT
+from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
+from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
+LORA_FOLDER = "lora"
+"""In a run's folder, beside the weights that it belongs to."""
 MAX_HELD_OUT = 32
 """Held-out clips that are evaluated on, at most."""
+EVALUATED_AT_ONCE = 8
 TIMESTEP_BINS = 5
 """Held-out loss is reported by fifths of t."""
 
@@ -57,6 +64,15 @@ class Windows:
         return Batch(latents=torch.stack(latents), text=torch.stack(text), pooled=torch.stack(pooled))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Noised:
+    """A batch, and the noise and timesteps drawn for it: all that its loss depends on."""
+
+    batch: Batch
+    noise: Float[Tensor, "b t h w latent"]
+    t: Float[Tensor, " b"]
+
+
 class TransformerObjective:
     """Predicts what the diffusion process asks for, from noised latents."""
 
@@ -72,33 +88,69 @@ class TransformerObjective:
         seed: int,
         device: torch.device,
         precision: torch.dtype,
+        shift: float = 1.0,
+        min_snr: float | None = None,
+        lora_rank: int | None = None,
     ) -> None:
+        """``shift`` is that of the timesteps drawn; ``min_snr`` the gamma of the loss's weights, None for none.
+
+        With a ``lora_rank`` the model is one that ``add_lora`` has prepared: that alone is published, in ``lora/``.
+        """
         self.model = model.to(device)
+        self.network: nn.Module = self.model
+        """What is called in training: the model, or a wrapper that lets several processes train it."""
         self.process: Process = PROCESSES[generation.process]()
         self.training, self.held_out = training, held_out
         self.generation = generation
         self.batch_size, self.drop_text, self.seed = batch_size, drop_text, seed
         self.device, self.precision = device, precision
+        self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
-    def batch(self, step: int) -> Batch:
+    @property
+    def shape(self) -> ExampleShape:
+        latents = self.training.draw([0], drop_text=0.0, random=generator(0)).latents
+        text, pooled = self.training.text[("",)]
+        return ExampleShape(latents=tuple(latents.shape[1:]), text=tuple(text.shape[1:]), pooled=pooled.shape[-1])
+
+    def batch(self, step: int, part: slice) -> Noised:
+        """Each example's draws are its own, so that a batch is the same however it is shared out."""
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
-        return self.training.draw(indices, drop_text=self.drop_text, random=generator(self.seed, step, "window"))
+        examples = [self._example(indices[i], generator(self.seed, step, i)) for i in range(self.batch_size)[part]]
+        return self._pinned(_joined(examples))
 
-    def loss(self, batch: Batch, step: int) -> Tensor:
-        random = generator(self.seed, step, "noise")
-        t = self.process.draw_timesteps(len(batch.latents), random)
-        noise = torch.randn(batch.latents.shape, generator=random)
-        return self._losses(batch, noise, t).mean()
+    def _example(self, index: int, random: torch.Generator) -> Noised:
+        batch = self.training.draw([index], drop_text=self.drop_text, random=random)
+        t = shift_timesteps(self.process.draw_timesteps(1, random), self.shift)
+        return Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
 
-    def _losses(self, batch: Batch, noise: Tensor, t: Tensor) -> Float[Tensor, " b"]:
-        x0, noise, t, text, pooled = (
-            x.to(self.device, non_blocking=True) for x in (batch.latents, noise, t, batch.text, batch.pooled)
-        )
+    def _pinned(self, noised: Noised) -> Noised:
+        """In memory that a GPU can copy from on its own, while we go on."""
+        return _mapped(noised, Tensor.pin_memory) if self.device.type == "cuda" else noised
+
+    def held_out_power(self) -> float:
+        """Mean square of latents held out; of training clips like those that the autoencoder is of, about 1."""
+        batch = self.held_out.draw(list(range(len(self.held_out)))[:MAX_HELD_OUT], drop_text=0.0, random=generator(0))
+        return batch.latents.square().mean().item()
+
+    def clips(self, step: int) -> list[str]:
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        return [str(self.training.segments[index].clip.path) for index in indices]
+
+    def loss(self, batch: Noised, step: int) -> Tensor:
+        losses = self._losses(self.network, batch)
+        if self.min_snr is not None:
+            losses = losses * min_snr_weight(self.process, batch.t.to(self.device, non_blocking=True), self.min_snr)
+        return losses.mean()
+
+    def _losses(self, network: nn.Module, noised: Noised) -> Float[Tensor, " b"]:
+        on_device = _mapped(noised, lambda x: x.to(self.device, non_blocking=True))
+        x0, text, pooled = on_device.batch.latents, on_device.batch.text, on_device.batch.pooled
         with autocast(self.device, self.precision):
-            prediction = self.model(self.process.add_noise(x0, noise, t), t, text, pooled)
-        return self.process.loss(prediction.float(), x0, noise)
+            x_t = self.process.add_noise(x0, on_device.noise, on_device.t)
+            prediction = network(x_t, on_device.t, text, pooled)
+        return self.process.loss(prediction.float(), x0, on_device.noise)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
         """Loss on fixed windows, noise and timesteps, so that it is smooth from one evaluation to the next.
 
         Timesteps are spread evenly over [0, 1], unlike in training; their fifths are reported one by one.
@@ -107,24 +159,48 @@ class TransformerObjective:
         random = generator(0, "held-out")
         batch = self.held_out.draw([i % len(self.held_out) for i in range(count)], drop_text=0.0, random=random)
         t = ((torch.arange(count) + 0.5) / count)[torch.randperm(count, generator=random)]
-        noise = torch.randn(batch.latents.shape, generator=random)
-        losses = torch.cat([self._losses(_part(batch, i), noise[i], t[i]) for i in _slices(count, self.batch_size)])
-        by_bin = losses.cpu()[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
+        noised = Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
+        losses = []
+        for start in range(0, count, EVALUATED_AT_ONCE):
+            poll()
+            few = slice(start, start + EVALUATED_AT_ONCE)
+            losses.append(self._losses(self.model, _mapped(noised, itemgetter(few))))
+        by_bin = torch.cat(losses).cpu()[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
         figures = {f"held_out_loss_{i}": loss.item() for i, loss in enumerate(by_bin)}
         return {"held_out_loss": by_bin.mean().item(), **figures}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
-        save_transformer(run, self.model.config, tensors)
+        if self.lora_rank is not None:
+            save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
+        else:
+            save_transformer(run, self.model.config, tensors)
         save_generation_config(run, self.generation)
         write_index(run)
 
 
-def _part(batch: Batch, index: slice) -> Batch:
-    return replace(batch, latents=batch.latents[index], text=batch.text[index], pooled=batch.pooled[index])
+def trivial_losses(process: Process, power: float) -> list[float]:
+    """By fifths of t, the loss of a model that knows nothing of latents but their ``power``, the mean of their squares.
+
+    Of a target a * x0 + b * noise it predicts what a multiple of x_t can tell.
+    """
+    t = (torch.arange(100 * TIMESTEP_BINS) + 0.5) / (100 * TIMESTEP_BINS)
+    zero, one = torch.zeros(1), torch.ones(1)
+    a, b = process.target(one, zero), process.target(zero, one)
+    signal, sigma = process.signal(t), process.sigma(t)
+    shared = a * signal * power + b * sigma
+    left = a.square() * power + b.square() - shared.square() / (signal.square() * power + sigma.square())
+    return left.view(TIMESTEP_BINS, -1).mean(1).tolist()
 
 
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
+def _mapped(noised: Noised, function: Callable[[Tensor], Tensor]) -> Noised:
+    batch = Batch(**{field.name: function(getattr(noised.batch, field.name)) for field in fields(Batch)})
+    return Noised(batch=batch, noise=function(noised.noise), t=function(noised.t))
+
+
+def _joined(examples: list[Noised]) -> Noised:
+    batch = {f.name: torch.cat([getattr(example.batch, f.name) for example in examples]) for f in fields(Batch)}
+    noise, t = torch.cat([e.noise for e in examples]), torch.cat([e.t for e in examples])
+    return Noised(batch=Batch(**batch), noise=noise, t=t)
 
 
 def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:

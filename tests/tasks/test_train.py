@@ -1,16 +1,27 @@
 """Training from a folder of clips: exact resume, honest refusals, and a run that is a folder of weights."""
 
+import math
+import os
+import re
+import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from soradit.errors import SoraditError, StateSaved
+from soradit.media.video import read_video
+from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import (
     encoder_fingerprint,
@@ -19,15 +30,18 @@ from soradit.model.weights import (
     load_transformer,
 )
 from soradit.pipeline import Pipeline
+from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.loop import LoopConfig
+from soradit.training.config import LoopConfig
+from soradit.training.loop import Training
 from soradit.training.metrics import read_metrics
 from soradit.training.run import TrainConfig
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
 COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
 
+ROOT = str(Path(__file__).parents[2])
 Start = Callable[..., Path]
 
 
@@ -44,7 +58,7 @@ def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
 
 
 def rows(run: Path) -> list[dict[str, str]]:
-    return [row | {"seconds": ""} for row in read_metrics(run / "metrics.csv")]
+    return [row | {"seconds": "", "waited_seconds": ""} for row in read_metrics(run / "metrics.csv")]
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
@@ -126,13 +140,14 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
         ({"batch_size": 2}, "batch_size 3, not 2"),
         ({"seed": 1}, "seed 0, not 1"),
         ({"component": "vae"}, "component transformer, not vae"),
-        ({"num_frames": 8}, "num_frames None, not 8"),
+        ({"num_frames": 8}, "without num_frames, not with 8"),
+        ({"timestep_shift": 3.0}, "timestep_shift 1.0, not 3.0"),
     ],
 )
 def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
     run = start(steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(SoraditError, match=f"was started with {message}: repeat its settings, or choose another"):
+    with pytest.raises(SoraditError, match=f"was started .*{message}: repeat its settings, or choose another"):
         start(**{"steps": 2} | change)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
@@ -177,6 +192,196 @@ def test_what_cannot_be_trained_is_said_in_one_line(start: Start, options: dict,
     with pytest.raises(SoraditError, match=message) as error:
         start(**options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_frames": 64}, {"num_frames": 18}, {"text_encoder": "nobody/no-such-clip"}, {"weights": "nowhere"}],
+)
+def test_a_refused_training_leaves_no_folder(start: Start, tmp_path: Path, options: dict) -> None:
+    with pytest.raises(SoraditError):
+        start(**options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_folder_tells_the_story(start: Start) -> None:
+    run = start(prompts=("a red sunset",), sample_every=2, checkpoint_every=2)
+    assert (run / "last").resolve() == list_checkpoints(run)[-1].resolve()
+    assert sorted(folder.name for folder in (run / "samples").iterdir()) == ["step-00000002", "step-00000004"]
+    for folder in (run / "samples").iterdir():
+        assert read_video(folder / "0.mp4")[0].shape == (16, 64, 64, 3)
+        assert (folder / "0.jpg").stat().st_size > 0
+    page = (run / "report.html").read_text()
+    for text in ("a red sunset", "Step 4 of 4", "Held-out loss by t", "Samples as they grew", "4 steps of 3 clips"):
+        assert text in page
+    assert "first step after" in (run / "log.txt").read_text()
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start, tmp_path: Path) -> None:
+    run = start(checkpoint_every=1, keep_checkpoints=4, sample_every=1)
+    unbroken = tensors(run)
+    assert [c.name[-1] for c in list_checkpoints(run)] == ["1", "2", "3", "4"]
+    with pytest.raises(StateSaved):
+        start(resume=str(run / "checkpoints" / "step-00000002"), keep_checkpoints=4, sample_every=1, max_hours=1e-9)
+    assert [c.name[-1] for c in list_checkpoints(run)] == ["1", "2", "3"]
+    assert sorted(c.name[-1] for c in (run / "checkpoints" / "set-aside").iterdir()) == ["3", "4"]
+    assert sorted(s.name[-1] for s in (run / "samples").iterdir()) == ["1", "2", "3"]
+    assert (run / "last").resolve().name == "step-00000003"
+    resumed = tensors(start(keep_checkpoints=4, sample_every=1))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_a_stop_while_encoding_keeps_what_was_encoded(start: Start, tmp_path: Path, clips: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "stop").touch()
+    with pytest.raises(StateSaved, match="run/stop: stopped before the first step, what was encoded until now is kept"):
+        start(cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    assert not (tmp_path / "run" / "stop").exists()
+    start(cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("component", ["transformer", "vae"])
+def test_a_batch_in_parts_gives_the_same_training(start: Start, tmp_path: Path, component: str) -> None:
+    options = {"batch_size": 4, "component": component, "steps": 2}
+    whole, parts = tensors(start(**options)), tensors(start(**options, accumulate=2, run=tmp_path / "parts"))
+    same = [torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole if name.startswith("model")]
+    assert all(same) == (component == "transformer")  # vae: a part's crop is its own
+
+
+def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Path, tmp_path: Path) -> None:
+    unbroken = start(lora=2, run=tmp_path / "unbroken")
+    for _ in range(LOOP.steps - 1):
+        with pytest.raises(StateSaved):
+            start(lora=2, max_hours=1e-9)
+    run = start(lora=2)
+    before, after = tensors(unbroken), tensors(run)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all("lora_" in name for name in after)
+    for file in (weights / "transformer").glob("*.safetensors"):
+        assert (run / "transformer" / file.name).read_bytes() == file.read_bytes()
+    merged, base = load_lora(load_transformer(run), [str(run / "lora")]), load_transformer(run)
+    assert any(not torch.equal(merged.state_dict()[name], t) for name, t in base.state_dict().items())
+    with pytest.raises(SoraditError, match="was started with lora 2, not 3"):
+        start(lora=3)
+
+
+def test_lora_needs_something_to_start_from(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(SoraditError, match="LoRA needs a transformer to start from"):
+        start(lora=2, preset="tiny")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("process", ["flow", "noise"])
+def test_timesteps_and_weights_can_be_moved(start: Start, process: str) -> None:
+    options = {"process": process, "preset": "tiny", "steps": 1, "timestep_shift": 3.0}
+    run = start(**options, **({"min_snr": 5.0} if process == "noise" else {}))
+    assert math.isfinite(float(rows(run)[0]["loss"]))
+
+
+def test_a_step_waits_for_no_device(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in it asks a tensor for a Python number, on which a GPU would have to be waited for."""
+    asked: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+            if func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "equal", "masked_select"):
+                asked.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    step = Training.step
+
+    def watched(self: Training, parts: list[Any]) -> Any:
+        with Watch():
+            return step(self, parts)
+
+    monkeypatch.setattr(Training, "step", watched)
+    start(steps=3, accumulate=3)
+    assert asked == []
+    with Watch():
+        torch.ones(()).item()
+    assert asked == ["aten._local_scalar_dense.default"]
+
+
+def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_path: Path) -> None:
+    config = TrainConfig(data=clips, run=tmp_path / "run", weights=str(weights))
+    estimate = dry_run(config, LOOP)
+    model = load_transformer(weights)
+    assert estimate.clips == 8
+    assert estimate.tokens == 4 * 2 * 2
+    assert estimate.parameters == estimate.trained_parameters == sum(p.numel() for p in model.parameters())
+    assert estimate.seconds_per_step > 0
+    assert "memory" in "".join(estimate.lines())
+    assert not (tmp_path / "run").exists()
+    lora = dry_run(replace(config, lora=1), LOOP)
+    assert lora.trained_parameters < estimate.trained_parameters / 5
+    assert lora.disk_bytes < estimate.disk_bytes
+    with pytest.raises(SoraditError, match="frames 18 is not a multiple of 4"):
+        dry_run(replace(config, num_frames=18), LOOP)
+
+
+def test_a_disk_that_is_too_small_is_known_beforehand(
+    clips: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SoraditError, match=r"the disk of .*run is too small: .* GB are needed"):
+        dry_run(TrainConfig(data=clips, run=tmp_path / "run", weights=str(weights)), LOOP)
+
+
+def peak_memory_bytes(*arguments: object) -> int:
+    """Of ``soradit train`` in a process of its own."""
+    command = [sys.executable, "-m", "soradit", "train", *map(str, arguments)]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    return usage.ru_maxrss * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_memory_is_estimated_to_a_quarter(clips: Path, weights: Path, tmp_path: Path) -> None:
+    arguments = ["--data", clips, "--weights", weights, "--preset", "S", "--batch-size", 8, "-o", tmp_path / "run"]
+    arguments += ["--frames", 16]
+    dry = [sys.executable, "-m", "soradit", "train", *map(str, arguments), "--steps", "2", "--dry-run"]
+    lines = subprocess.run(dry, capture_output=True, text=True, check=True).stdout.splitlines()
+    (estimated,) = [float(line.split()[1]) * 1e9 for line in lines if line.startswith("memory")]
+    assert estimated == pytest.approx(peak_memory_bytes(*arguments, "--steps", 2), rel=0.25)
+
+
+@pytest.mark.slow
+def test_a_shell_repeats_the_command_until_it_is_trained(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """The loop of docs/clusters.md, with a limit that each command meets after a step."""
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
+    (script,) = re.findall(r"```sh\n(until .*?)```", page, re.DOTALL)
+    soradit = f"{shlex.quote(sys.executable)} -m soradit train --weights {shlex.quote(str(weights))} --batch-size 2"
+    script = script.replace("soradit train", soradit).replace("--data clips", f"--data {shlex.quote(str(clips))}")
+    script = script.replace("--steps 100000", "--steps 3").replace("--max-hours 4", "--max-hours 1e-9")
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ROOT})
+    assert len(rows(tmp_path / "run")) == 3
+    assert (tmp_path / "run" / "log.txt").read_text().count("state saved") == 2
+
+
+@pytest.mark.slow
+def test_a_command_that_is_terminated_says_75_and_goes_on(clips: Path, weights: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "soradit", "train", "--data", str(clips), "--weights", str(weights)]
+    command += ["--steps", "400", "--batch-size", "2", "-o", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment)
+    while not len(read_metrics(tmp_path / "run" / "metrics.csv")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(60) == 75
+    saved = len(rows(tmp_path / "run"))
+    assert subprocess.run([*command, "--max-hours", "1e-9"], env=environment).returncode == 75
+    assert len(rows(tmp_path / "run")) == saved + 1
+
+
+@pytest.mark.slow
+def test_a_compiled_transformer_trains_alike(start: Start, tmp_path: Path) -> None:
+    plain, compiled = rows(start(run=tmp_path / "plain")), rows(start(compile=True))
+    assert [float(row["loss"]) for row in compiled] == pytest.approx([float(row["loss"]) for row in plain], rel=1e-3)
 
 
 def test_run_that_cannot_be_made_is_named(start: Start, tmp_path: Path) -> None:

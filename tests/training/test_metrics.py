@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from soradit.training.metrics import Metrics, read_metrics
 
 
@@ -12,7 +14,6 @@ def test_rows_are_read_back(tmp_path: Path) -> None:
     first, second = read_metrics(tmp_path / "run" / "metrics.csv")
     assert (first["step"], first["loss"], first["held_out_loss"], first["held_out_psnr"]) == ("1", "0.5", "", "")
     assert (second["step"], second["held_out_loss"], second["held_out_psnr"]) == ("2", "0.75", "30.0")
-    assert metrics.summary == "loss 0.4750, held-out 0.7500"
 
 
 def test_a_resumed_run_drops_later_rows(tmp_path: Path) -> None:
@@ -24,7 +25,27 @@ def test_a_resumed_run_drops_later_rows(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(path)] == ["1", "2", "3"]
     after.write(4, {"loss": 40.0})
     assert [row["loss"] for row in read_metrics(path)] == ["1.0", "2.0", "3.0", "40.0"]
-    assert after.summary == "loss 40.0000, held-out 9.0000"
+    assert after.rows[1] == {"step": 2.0, "loss": 2.0, "held_out_loss": 9.0}
+
+
+def test_figures_can_be_added_to_the_last_row(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 0)
+    metrics.write(1, {"loss": 0.5})
+    metrics.write(2, {"loss": 0.25})
+    metrics.amend({"held_out_loss": 0.75, "held_out_psnr": 30.0})
+    first, second = read_metrics(tmp_path / "metrics.csv")
+    assert (first["held_out_loss"], second["held_out_loss"], second["held_out_psnr"]) == ("", "0.75", "30.0")
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_last_line_that_was_cut_short_is_left_out(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "metrics.csv"
+    before = Metrics(path, 0)
+    for step in (8, 12, 123):
+        before.write(step, {"loss": 0.5})
+    path.write_bytes(path.read_bytes()[:-cut])
+    Metrics(path, 200)
+    assert [row["step"] for row in read_metrics(path)] == ["8", "12"]
 
 
 def test_no_file_no_rows(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""LoRA: a transformer is fine-tuned by a small matrix beside each large one, saved in peft's format.
+
+Hu et al. 2021 (arXiv 2106.09685), equation 3.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from soradit.errors import SoraditError
+from soradit.files import write_whole
+from soradit.model.dit import DiT
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+TARGETS = r"blocks\.\d+\.(attention\.(to_qkv|text_to_kv|out)|feed_forward\.[02])"
+"""The matrices of attention and feed-forward."""
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+"""How peft names what it wraps."""
+
+
+def add_lora(model: DiT, rank: int) -> DiT:
+    """Freeze the model, and put matrices of ``rank`` beside its own; in place. At first they change nothing."""
+    from peft import inject_adapter_in_model
+
+    model.requires_grad_(False)
+    inject_adapter_in_model(_config(rank), model)
+    return model
+
+
+def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
+    """Save what ``add_lora`` added, by the names that the model's state has it under."""
+    folder.mkdir(parents=True, exist_ok=True)
+    added = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
+    saved = {PREFIX + name.replace(".default.", "."): t.detach().cpu().contiguous() for name, t in added.items()}
+    save_file(saved, folder / TENSORS)
+    config = {**_config(rank).to_dict(), "peft_type": "LORA", "inference_mode": True}
+    write_whole(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def load_lora(transformer: DiT, specs: list[str]) -> DiT:
+    """The transformer with each ``DIR`` or ``DIR:STRENGTH`` of LoRA merged into its weights; strength 1 is as trained.
+
+    Raises SoraditError for a folder that isn't one of LoRA, is damaged, or is of another transformer.
+    """
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    named = {f"lora_{i}": parse_lora(spec) for i, spec in enumerate(specs)}
+    model = None
+    for name, (folder, strength) in named.items():
+        try:
+            if model is None:
+                model = PeftModel.from_pretrained(transformer, str(folder), adapter_name=name)
+            else:
+                model.load_adapter(str(folder), adapter_name=name)
+        except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+            raise SoraditError(f"LoRA {folder} doesn't fit these weights: {str(error).splitlines()[0]}") from error
+        for module in model.modules():
+            if isinstance(module, LoraLayer) and name in module.scaling:
+                module.set_scale(name, strength)
+    if model is None:
+        return transformer
+    merged: DiT = model.merge_and_unload(adapter_names=list(named))
+    return merged.eval().requires_grad_(False)
+
+
+def parse_lora(spec: str) -> tuple[Path, float]:
+    """``DIR`` or ``DIR:STRENGTH``; raises SoraditError when there is no LoRA."""
+    match = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", spec)
+    folder, strength = (Path(match[1]), float(match[2])) if match else (Path(spec), 1.0)
+    for name in (CONFIG, TENSORS):
+        if not (folder / name).is_file():
+            raise SoraditError(f"no LoRA at {folder}: it has no {name}")
+    return folder, strength
+
+
+def _config(rank: int) -> "LoraConfig":
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)

@@ -1,0 +1,112 @@
+"""``soradit train --dry-run``: whether a training can run, and what it will take, before anything is trained."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+
+from soradit.device import choose_device, choose_precision
+from soradit.errors import SoraditError
+from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
+from soradit.report import Report
+from soradit.tasks.check import check
+from soradit.tasks.encode import MAX_BAD_SHARE
+from soradit.tasks.train import as_trained, saved_or_fresh_transformer, transformer_bytes
+from soradit.training.config import LoopConfig
+from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
+from soradit.training.run import TrainConfig, prepare_run
+
+GB = 1e9
+COPIES_IN_CHECKPOINT = 4
+"""Of what is trained, in float32: the weights, their average, and AdamW's two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a training will take."""
+
+    clips: int
+    """That can be trained on."""
+    parameters: int
+    trained_parameters: int
+    tokens: int
+    """Of a clip."""
+    flops_per_step: float
+    seconds_per_step: float
+    """On this machine as busy as it is; without evaluations and samples."""
+    steps: int
+    memory_bytes: float
+    """Of the whole process at its largest."""
+    disk_bytes: float
+    """Of the run's folder at its largest, without samples."""
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        duration = timedelta(seconds=round(self.steps * self.seconds_per_step))
+        yield f"clips       {self.clips} to train on, {self.tokens} tokens each"
+        yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
+        yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
+        yield f"in all      {self.steps} steps, {duration} h, and evaluations and samples"
+        yield f"memory      {self.memory_bytes / GB:.2f} GB"
+        yield f"disk        {self.disk_bytes / GB:.2f} GB"
+
+
+def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Estimate:
+    """Check data, weights, sizes and disk as a training would, and estimate what it takes; leaves nothing behind.
+
+    Raises SoraditError for what would be refused, and where the disk is too small.
+    """
+    if config.component != "transformer":
+        raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
+    size = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
+    checked = list(check(config.data, weights=config.weights, overrides=size, max_bad=1.0, report=report))
+    unreadable = sum(row.inspection is None for row in checked)
+    if unreadable > MAX_BAD_SHARE * len(checked):
+        raise SoraditError(f"{unreadable} of {len(checked)} clips can't be read: remove them")
+    with tempfile.TemporaryDirectory() as folder:
+        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=sum(bool(row.windows) for row in checked))
+    _require_disk(config.run, estimate.disk_bytes)
+    return estimate
+
+
+def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
+    prepare_run(config)
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    autoencoder, text = load_autoencoder(config.run), load_text(config.run)
+    grid = latent_grid(load_generation_config(config.run), autoencoder.config.token_size)
+    model = saved_or_fresh_transformer(config, autoencoder.config)
+    dit = model.config
+    shape = ExampleShape(
+        latents=(*grid, dit.latent_channels), text=(text.max_tokens, text.text_dim), pooled=text.pooled_dim
+    )
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    beside = psutil.Process().memory_info().rss - weights if device.type == "cpu" else 0
+    model = as_trained(model, replace(config, compile=False))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    published = sum(file.stat().st_size for file in config.run.rglob("*") if file.is_file())
+    part = loop.batch_size // loop.accumulate
+    seconds = step_seconds(dit, shape, part, device=device, precision=precision) * loop.accumulate
+    return Estimate(
+        clips=clips,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained_parameters=trained,
+        tokens=shape.num_tokens,
+        flops_per_step=loop.batch_size * flops_per_clip(dit, shape),
+        seconds_per_step=seconds * (4 / 3 if config.checkpoint_activations else 1),
+        steps=loop.steps,
+        memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
+        disk_bytes=published + (loop.keep_checkpoints + 1) * COPIES_IN_CHECKPOINT * 4 * trained,
+    )
+
+
+def _require_disk(run: Path, needed_bytes: float) -> None:
+    """Raises SoraditError when the run's folder would not fit."""
+    there = next(folder for folder in (run.resolve(), *run.resolve().parents) if folder.exists())
+    if (free := shutil.disk_usage(there).free) < needed_bytes:
+        needed = f"{needed_bytes / GB:.1f} GB are needed, {free / GB:.1f} GB are free"
+        raise SoraditError(f"the disk of {run} is too small: {needed}: choose another with -o, or fewer --keep")

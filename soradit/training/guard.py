@@ -1,0 +1,65 @@
+"""Guard rails: what happens when a loss or a gradient is not a finite number, or memory runs out."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from soradit.errors import SoraditError
+from soradit.report import Report
+from soradit.training.metrics import Row
+
+MAX_IN_A_ROW = 3
+"""Steps that could not be taken, after which a run goes back to its last checkpoint."""
+MAX_RETURNS = 3
+"""Each halves the learning rate; the next one ends the run."""
+MAX_NAMED = 8
+
+
+class Diverged(Exception):
+    """Too many steps in a row could not be taken; its text says which, and of which clips."""
+
+
+class Guard:
+    """Sees every row of the metrics, names the clips of a step that was not taken, and says when it is enough."""
+
+    def __init__(self, clips_of: Callable[[int], list[str]], report: Report) -> None:
+        """``clips_of(step)`` names the files of a step's batch."""
+        self.clips_of, self.report = clips_of, report
+        self.in_a_row = 0
+
+    def see(self, row: Row) -> None:
+        """Raises Diverged when ``row`` is one too many."""
+        if is_finite(row):
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        step = int(row["step"])
+        names = self.clips_of(step - 1)
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        what = f"loss {row['loss']}, gradient {row['gradient_norm']}; its clips: {', '.join(names[:MAX_NAMED])}{more}"
+        self.report.note(f"step {step} not taken: {what}")
+        if self.in_a_row >= MAX_IN_A_ROW:
+            raise Diverged(f"{self.in_a_row} steps in a row, up to step {step}, could not be taken ({what})")
+
+
+def is_finite(row: Row) -> bool:
+    return math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])
+
+
+@contextmanager
+def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
+    """Turn running out of memory, of either kind of device, into a SoraditError that ends in ``advice``."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise SoraditError(f"out of memory ({_first_line(error)}): {advice()}") from error
+    except RuntimeError as error:
+        if "alloc" not in str(error) and "out of memory" not in str(error).lower():
+            raise
+        raise SoraditError(f"out of memory ({_first_line(error)}): {advice()}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

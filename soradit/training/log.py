@@ -1,0 +1,34 @@
+"""log.txt: what a run said, with the time, for whoever wasn't there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from soradit.console import visible
+from soradit.report import Progress, Report
+
+LOG = "log.txt"
+
+
+def append_to_log(run: Path, text: str) -> None:
+    """A line with the time, once the run has a folder."""
+    if run.is_dir():
+        with open(run / LOG, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {visible(text)}\n")
+
+
+class Logged(Report):
+    """Passes on what it is told, and writes each note into ``run / log.txt``."""
+
+    def __init__(self, report: Report, run: Path) -> None:
+        self.report, self.run = report, run
+
+    def note(self, text: str) -> None:
+        self.report.note(text)
+        append_to_log(self.run, text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        with self.report.progress(what, total) as progress:
+            yield progress

@@ -1,0 +1,216 @@
+"""report.html: how a run went, on one page that needs no other file, no network and no script."""
+
+import os
+from base64 import b64encode
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+from soradit.charts import Line, Points, line_chart, smoothed
+from soradit.console import visible
+from soradit.training.log import LOG
+from soradit.training.metrics import Row
+from soradit.training.samples import FOLDER as SAMPLES
+from soradit.training.samples import PICTURE, list_samples
+
+PAGE = "report.html"
+REFRESH_SECONDS = 60
+MAX_LOG_LINES = 30
+MAX_SAMPLE_STEPS = 8
+BLUE, ORANGE, GREY = "#3b82c4", "#e0812b", "#888888"
+NOISE_TO_CLEAN = ("#2f4b8f", "#4c7bb8", "#5aa59a", "#9bb34a", "#e0812b")
+"""Of held-out loss by fifths of t."""
+# Names and captions are strangers' text: should any escape be forgotten, the page still may load and run nothing.
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">{refresh}
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; font: 14px/1.45 system-ui, sans-serif; }}
+body {{ margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; }}
+h1 {{ font-size: 1.4rem; margin: 0; }}
+h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem; }}
+p.verdict {{ font-size: 1.05rem; }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }}
+svg {{ width: 100%; height: auto; border: 1px solid #8884; border-radius: 6px; }}
+svg text {{ font: 11px system-ui, sans-serif; fill: currentColor; }}
+svg .title {{ font-size: 13px; font-weight: 600; }}
+svg .axis {{ opacity: .6; }}
+svg path {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}
+svg path.grid {{ stroke: #8883; stroke-width: 1; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }}
+th {{ font-weight: 600; white-space: nowrap; }}
+td.step {{ white-space: nowrap; opacity: .7; }}
+img {{ display: block; max-width: 100%; height: auto; border-radius: 3px; }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What a run's page tells beside its figures."""
+
+    title: str = "training"
+    steps: int = 0
+    """To train in all."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """Of model, data and settings, in words."""
+    flops_per_step: float | None = None
+    peak_flops_per_second: float | None = None
+    """Of a matrix product, measured on this machine when the run began."""
+    trivial_loss: list[float] = field(default_factory=list)
+    """By fifths of t: held-out loss of a model that knows nothing but how large latents are."""
+    prompts: list[str] = field(default_factory=list)
+    """Of the samples."""
+
+
+def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> None:
+    """Write ``run / report.html``, which appears whole."""
+    going_on = rows and rows[-1]["step"] < story.steps
+    sections = [
+        f"<h1>{_safe(story.title)}</h1>",
+        f'<p class="verdict">{_safe(verdict(rows, story.steps))}</p>',
+        f'<div class="charts">{"".join(_charts(rows, story, batch_size))}</div>',
+        _samples(run, story.prompts),
+        "<h2>What was trained, on what</h2>" + _table(story.facts),
+        _log(run),
+    ]
+    refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if going_on else ""
+    page = _PAGE.format(title=_safe(story.title), refresh=refresh, body="\n".join(filter(None, sections)))
+    temporary = run / f".{PAGE}.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, run / PAGE)
+
+
+def verdict(rows: list[Row], steps: int) -> str:
+    """Where the run stands, in a sentence or two."""
+    if not rows:
+        return "No step yet."
+    done = int(rows[-1]["step"])
+    words = [f"Step {done} of {steps}." if steps else f"Step {done}."]
+    held_out = series(rows, "held_out_loss")
+    if held_out:
+        best_step, best = min(held_out, key=lambda point: point[1])
+        last_step, last = held_out[-1]
+        words.append(f"Held-out loss {last:.4f} at step {last_step:.0f}.")
+        if last > 1.01 * best:
+            words.append(
+                f"It was lowest at step {best_step:.0f} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
+                "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
+            )
+        elif len(held_out) > 1:
+            words.append(f"It has fallen from {held_out[0][1]:.4f}, and is as low as it ever was.")
+    return " ".join(words)
+
+
+def series(rows: list[Row], name: str) -> Points:
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
+def _charts(rows: list[Row], story: Story, batch_size: int) -> list[str]:
+    loss = series(rows, "loss")
+    pace = [(row["step"], batch_size / row["seconds"]) for row in rows if row.get("seconds", 0) > 0]
+    charts = [
+        line_chart(
+            "Loss",
+            [
+                Line(name="each step", points=loss, color=BLUE, faint=True),
+                Line(name="average", points=smoothed(loss), color=BLUE),
+                Line(name="held out", points=series(rows, "held_out_loss"), color=ORANGE),
+            ],
+        ),
+        *_by_timestep(rows, story.trivial_loss),
+        line_chart("Gradient norm", [_one("gradient norm", smoothed(series(rows, "gradient_norm")))], from_zero=True),
+        line_chart("Learning rate", [_one("learning rate", series(rows, "learning_rate"))], from_zero=True),
+        line_chart("Clips a second", [_one("clips/s", smoothed(pace))], from_zero=True),
+    ]
+    if story.flops_per_step and story.peak_flops_per_second:
+        unit = 100 * story.flops_per_step / batch_size / story.peak_flops_per_second
+        share = [(step, unit * clips_per_second) for step, clips_per_second in smoothed(pace)]
+        charts.append(line_chart("Share of the machine's peak, %", [_one("share", share)], from_zero=True))
+    return charts
+
+
+def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
+    """Held-out loss by fifths of t: over the steps, and the newest beside the lowest so far."""
+    bins: list[Points] = []
+    while points := series(rows, f"held_out_loss_{len(bins)}"):
+        bins.append(points)
+    if not bins:
+        return []
+    names = [f"{i / len(bins):.1f}-{(i + 1) / len(bins):.1f}" for i in range(len(bins))]
+    middles = [(i + 0.5) / len(bins) for i in range(len(bins))]
+    over_steps = [
+        Line(name=name, points=points, color=color)
+        for name, points, color in zip(names, bins, NOISE_TO_CLEAN, strict=False)
+    ]
+    at = {
+        "first": Line(name="first", points=_at(middles, [b[0][1] for b in bins]), color=GREY),
+        "newest": Line(name="newest", points=_at(middles, [b[-1][1] for b in bins]), color=ORANGE),
+        "lowest": Line(
+            name="lowest so far", points=_at(middles, [min(y for _, y in b) for b in bins]), color=BLUE, dashed=True
+        ),
+    }
+    if trivial:
+        at["trivial"] = Line(name="size alone", points=_at(middles, trivial), color=GREY, dashed=True)
+    return [
+        line_chart("Held-out loss by t", over_steps),
+        line_chart("Held-out loss", list(at.values()), x_name="t (0 noise, 1 clean)"),
+    ]
+
+
+def _at(xs: list[float], ys: list[float]) -> Points:
+    return list(zip(xs, ys, strict=False))
+
+
+def _one(name: str, points: Points) -> Line:
+    return Line(name=name, points=points, color=BLUE)
+
+
+def _samples(run: Path, prompts: list[str]) -> str:
+    """The same prompts and seeds as the model grew: the first sample, the newest, and some between."""
+    steps = list_samples(run)
+    if not steps:
+        return ""
+    chosen = {round(i * (len(steps) - 1) / (MAX_SAMPLE_STEPS - 1)) for i in range(MAX_SAMPLE_STEPS)}
+    rows = [
+        f'<tr><td class="step">step {int(folder.name.split("-")[1])}</td>'
+        + "".join(f"<td>{_picture(folder / PICTURE.format(index))}</td>" for index in range(len(prompts)))
+        + "</tr>"
+        for folder in (steps[i] for i in sorted(chosen))
+    ]
+    head = "<tr><th></th>" + "".join(f"<th>{_safe(prompt)}</th>" for prompt in prompts) + "</tr>"
+    return f"<h2>Samples as they grew</h2><p>As MP4s in {SAMPLES}/.</p><table>{head}{''.join(rows)}</table>"
+
+
+def _picture(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    return f'<img alt="" src="data:image/jpeg;base64,{b64encode(path.read_bytes()).decode()}">'
+
+
+def _table(facts: dict[str, str]) -> str:
+    rows = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.items())
+    return f"<table>{rows}</table>"
+
+
+def _log(run: Path) -> str:
+    path = run / LOG
+    if not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:]
+    return f"<h2>What happened</h2><pre>{escape(chr(10).join(map(visible, lines)))}</pre>"
+
+
+def _safe(text: str) -> str:
+    return escape(visible(text))

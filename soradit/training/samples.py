@@ -1,0 +1,72 @@
+"""RUN/samples/step-00000500/: videos of the same prompts and seeds, made again as the model learns."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+
+from soradit.media.writing import encode_jpeg
+from soradit.pipeline import Pipeline, Video
+
+FOLDER = "samples"
+PICTURE = "{}.jpg"
+"""Of sample number so and so: a few of its frames in a row."""
+FRAMES_SHOWN = 4
+
+
+class Samples:
+    """Makes a video of each prompt, with its number as the seed, by the model as it is."""
+
+    def __init__(
+        self, run: Path, prompts: list[str], load_pipeline: Callable[[], Pipeline], *, writes: bool = True
+    ) -> None:
+        """``load_pipeline`` is called when the first sample is due; its transformer is the one that is trained."""
+        self.run, self.prompts, self.writes = run, prompts, writes
+        self._load_pipeline = load_pipeline
+        self._pipeline: Pipeline | None = None
+
+    def are_there(self, step: int) -> bool:
+        return _folder(self.run, step).is_dir()
+
+    def make(self, step: int, poll: Callable[[], None]) -> None:
+        """``poll`` is called after each sampling step, and may raise."""
+        self._pipeline = self._pipeline or self._load_pipeline()
+        videos = [
+            self._pipeline(prompt, seed=seed, on_step=lambda step: poll()) for seed, prompt in enumerate(self.prompts)
+        ]
+        if self.writes:
+            _write(_folder(self.run, step), videos)
+
+
+def _write(target: Path, videos: list[Video]) -> None:
+    """The folder appears whole."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for index, video in enumerate(videos):
+        video.save(temporary / f"{index}.mp4", metadata=False)  # of weights that will be no more
+        shown = np.linspace(0, len(video.frames) - 1, FRAMES_SHOWN).round().astype(int)
+        (temporary / PICTURE.format(index)).write_bytes(
+            encode_jpeg(rearrange(video.frames[shown], "n h w c -> h (n w) c"))
+        )
+    os.replace(temporary, target)
+
+
+def list_samples(run: Path) -> list[Path]:
+    """Folders of samples, oldest first."""
+    folder = run / FOLDER
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def drop_later_samples(run: Path, step: int) -> None:
+    """Remove what was made after ``step``, from which a run goes on."""
+    for folder in list_samples(run):
+        if int(folder.name.removeprefix("step-")) > step:
+            shutil.rmtree(folder)
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / FOLDER / f"step-{step:08d}"

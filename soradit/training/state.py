@@ -1,0 +1,97 @@
+"""What a training is made of, and one step of it: weights, optimizer, average."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from soradit.training.config import LoopConfig
+from soradit.training.distributed import whole
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """All that the next step depends on, beside its data: what a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    ema: dict[str, Tensor]
+    """The average of everything that is trained, by the model's names."""
+    step: int = 0
+    rate_scale: float = 1.0
+    """Of the learning rate: halved at each return to a checkpoint."""
+    trained: dict[str, nn.Parameter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trained = trained_parameters(self.model)
+
+    @classmethod
+    def begin(cls, model: nn.Module, config: LoopConfig) -> "TrainState":
+        ema = {name: parameter.detach().clone() for name, parameter in trained_parameters(model).items()}
+        return cls(model=model, optimizer=adamw(model, config), ema=ema)
+
+    def apply_gradients(self, loss: Tensor, config: LoopConfig) -> dict[str, float | Tensor]:
+        """Update the weights and their average by the gradients that are there; nothing here waits for the device.
+
+        A step whose ``loss`` or gradient is not finite is not taken.
+        """
+        rate = self.rate_scale * learning_rate(self.step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = whole(nn.utils.clip_grad_norm_(self.trained.values(), config.max_gradient_norm))
+        # As torch's own gradient scaler does it: a fused optimizer looks at this on the device, and skips the step.
+        self.optimizer.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        decay = min(config.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.trained.values()], 1 - decay)
+        self.step += 1
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with the averaged weights, ready to be used."""
+        weights = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+        self._put(self.ema)
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._put(weights)
+            self.model.train()
+
+    @torch.no_grad()
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            self.trained[name].copy_(tensor)
+
+    def published(self) -> dict[str, Tensor]:
+        """Every tensor of the model, whole, those that are trained as their averages."""
+        return {name: whole(tensor) for name, tensor in (self.model.state_dict() | self.ema).items()}
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then a cosine to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
+    warmup_steps = max(1, min(config.warmup_steps, config.steps // 10))
+    warmup = min(1.0, (step + 1) / warmup_steps)
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+def adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
+    parameters = trained_parameters(model).values()
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    optimizer.grad_scale = None  # type: ignore[attr-defined]  # which found_inf belongs with, unused here
+    return optimizer

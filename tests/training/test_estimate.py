@@ -1,0 +1,53 @@
+"""Estimates from shapes equal what real tensors take."""
+
+import pytest
+import torch
+
+from soradit.model.cost import PeakBytes
+from soradit.model.dit import DiT, DiTConfig
+from soradit.training.estimate import ExampleShape, _loss, flops_per_clip, peak_bytes, step_seconds
+
+CONFIG = DiTConfig(depth=2, width=96, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
+SHAPE = ExampleShape(latents=(2, 4, 4, 16), text=(8, 32), pooled=32)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool) -> None:
+    def build() -> DiT:
+        model = DiT(CONFIG)
+        model.checkpoint_activations = checkpointed
+        return model
+
+    model = build().train()
+    with PeakBytes() as live:
+        _loss(model, SHAPE, 4).backward()
+    weights = sum(p.numel() * 4 for p in model.parameters())
+    assert peak_bytes(build(), SHAPE, 4) == pytest.approx(live.peak + 4 * weights, rel=0.02)
+    plain = peak_bytes(DiT(CONFIG), SHAPE, 4)
+    assert (peak_bytes(build(), SHAPE, 4) < plain) == checkpointed
+
+
+def test_memory_grows_with_the_batch_and_not_with_what_is_frozen() -> None:
+    def last_layer_alone() -> DiT:
+        model = DiT(CONFIG).requires_grad_(False)
+        model.out.requires_grad_(True)
+        return model
+
+    whole = peak_bytes(DiT(CONFIG), SHAPE, 4)
+    assert peak_bytes(DiT(CONFIG), SHAPE, 8) > 1.2 * whole
+    assert peak_bytes(last_layer_alone(), SHAPE, 4) < whole / 2
+
+
+def test_operations_are_those_of_the_matrix_products() -> None:
+    """Of the blocks: 3 times (forward, and twice backward) 2 operations a weight and token, and attention's."""
+    deeper, tokens, width = DiTConfig(**{**vars(CONFIG), "depth": 3}), SHAPE.num_tokens, CONFIG.width
+    a_block = flops_per_clip(deeper, SHAPE) - flops_per_clip(CONFIG, SHAPE)
+    linear = tokens * (4 + 8) * width**2
+    attention = 2 * tokens * (tokens + 8) * width
+    conditions = 6 * width**2 + 8 * 32 * 2 * width
+    assert a_block == pytest.approx(3 * 2 * (linear + attention + conditions), rel=0.02)
+
+
+def test_seconds_are_measured() -> None:
+    seconds = step_seconds(CONFIG, SHAPE, 2, device=torch.device("cpu"), precision=torch.float32)
+    assert 0 < seconds < 60

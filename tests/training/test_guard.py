@@ -1,0 +1,108 @@
+"""Guard rails: a bad step is not taken, its clips are named, and too many in a row are turned back from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_loop import CONFIG, STEPS, Line, rows
+from torch import Tensor
+
+from soradit.errors import SoraditError
+from soradit.report import Report
+from soradit.training.checkpoint import list_checkpoints, read_state
+from soradit.training.loop import run_loop
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Notes(Report):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Spoilt(Line):
+    """Its loss is multiplied by what ``spoil`` says of the step and of the learning rate's scale."""
+
+    def __init__(self, spoil: Callable[[int], float]) -> None:
+        super().__init__()
+        self.spoil = spoil
+        self.before: dict[int, dict[str, Tensor]] = {}
+
+    def loss(self, batch: Tensor, step: int) -> Tensor:
+        self.before[step] = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        return super().loss(batch, step) * self.spoil(step)
+
+
+def start(objective: Line, folder: Path, **options: object) -> list[str]:
+    notes = Notes()
+    found = list_checkpoints(folder)
+    config = replace(CONFIG, **options)
+    run_loop(objective, config, folder, resume_from=found[-1] if found else None, report=notes, describe={})
+    return notes.lines
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_a_bad_step_is_not_taken_and_its_clips_are_named(tmp_path: Path, bad: float) -> None:
+    objective = Spoilt(lambda step: bad if step == 5 else 1.0)
+    notes = start(objective, tmp_path)
+    before, after = objective.before[5], objective.before[6]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert any(not torch.equal(after[name], objective.before[7][name]) for name in before)
+    (note,) = [line for line in notes if "not taken" in line]
+    assert note.startswith(f"step 6 not taken: loss {bad}")
+    assert "its clips: 5-0.mp4, 5-1.mp4" in note
+    assert len(rows(tmp_path)) == STEPS
+
+
+def test_a_run_turns_back_when_too_many_steps_are_bad(tmp_path: Path) -> None:
+    """Diverges at steps 5 to 7 unless the learning rate was halved."""
+    objective = Spoilt(lambda step: NAN if step in (5, 6, 7) and len(seen) < 3 else 1.0)
+    seen: list[int] = []
+    spoil = objective.spoil
+    objective.spoil = lambda step: (bad := spoil(step), seen.append(step) if bad != 1 else None)[0]
+    notes = start(objective, tmp_path)
+    assert any("3 steps in a row, up to step 8, could not be taken" in line for line in notes)
+    assert any("back to" in line and "step-00000004 with 0.5 times the learning rate" in line for line in notes)
+    assert [row["step"] for row in rows(tmp_path)] == [str(step) for step in range(1, STEPS + 1)]
+    assert all(row["loss"] != "nan" for row in rows(tmp_path))
+    assert read_state(list_checkpoints(tmp_path)[-1])["rate_scale"] == 0.5
+    rates = [float(row["learning_rate"]) for row in rows(tmp_path)]
+    assert rates[4] < 0.6 * rates[3]
+
+
+def test_a_run_that_diverges_whatever_its_rate_ends_with_a_report(tmp_path: Path) -> None:
+    with pytest.raises(
+        SoraditError, match=r"3 steps in a row.* 8 times smaller: try a smaller --lr, and soradit check"
+    ):
+        start(Spoilt(lambda step: NAN if step > 4 else 1.0), tmp_path)
+    assert "5-0.mp4" in (tmp_path / "report.html").read_text() or "nan" in (tmp_path / "metrics.csv").read_text()
+    assert [c.name for c in list_checkpoints(tmp_path)] == ["step-00000004"]
+
+
+def test_a_run_without_a_checkpoint_to_go_back_to_ends(tmp_path: Path) -> None:
+    with pytest.raises(SoraditError, match=r"3 steps in a row, up to step 3, could not be taken .loss nan"):
+        start(Spoilt(lambda step: NAN), tmp_path)
+
+
+def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
+    class Huge(Line):
+        def loss(self, batch: Tensor, step: int) -> Tensor:
+            return torch.empty(2**58).mean() if step == 2 else super().loss(batch, step)
+
+    with pytest.raises(SoraditError, match=r"out of memory \(.*\): use a smaller --batch-size") as error:
+        start(Huge(), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_runtime_errors_are_not_mistaken_for_memory(tmp_path: Path) -> None:
+    class Broken(Line):
+        def loss(self, batch: Tensor, step: int) -> Tensor:
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        start(Broken(), tmp_path)

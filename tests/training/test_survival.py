@@ -1,0 +1,168 @@
+"""Whatever kills a training, the same command goes on from its last checkpoint as if nothing had happened."""
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_loop import CONFIG, Line, assert_same_end, rows, run
+from torch import nn
+
+from soradit.errors import SoraditError, StateSaved
+from soradit.training.checkpoint import list_checkpoints
+from soradit.training.stop import StopRequested
+
+LONG = replace(CONFIG, steps=40, evaluate_every=5, checkpoint_every=2)
+FORK = multiprocessing.get_context("fork")
+
+
+def kill_at_random_moments(folder: Path, times: int, seed: int) -> int:
+    """Run in processes of their own, killed one after another; return how many were still alive to be killed."""
+    draw, killed = random.Random(seed), 0
+    for _ in range(times):
+        process = FORK.Process(target=run, args=(Line(), folder, LONG))
+        process.start()
+        process.join(0.6 * draw.random())
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+    return killed
+
+
+@pytest.mark.parametrize("times", [6, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_equals_an_unbroken_one(tmp_path: Path, times: int) -> None:
+    killed = sum(kill_at_random_moments(tmp_path / f"run-{i}", times=5, seed=i) for i in range(1, times // 5))
+    killed += kill_at_random_moments(tmp_path / "run-0", times=5 + times % 5, seed=0)
+    assert killed > times / 3
+    run(Line(), tmp_path / "unbroken", LONG)
+    for i in range(times // 5):
+        run(Line(), tmp_path / f"run-{i}", LONG)
+        assert_same_end(tmp_path / f"run-{i}", tmp_path / "unbroken")
+        assert not list((tmp_path / f"run-{i}").rglob("*.tmp"))
+
+
+class Wide(Line):
+    """With an optimizer of some size."""
+
+    def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
+        super().__init__(at_step)
+        torch.manual_seed(0)
+        self.network = self.model = nn.Sequential(nn.Linear(3, 20_000), nn.Tanh(), nn.Linear(20_000, 2))
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(tmp_path: Path) -> None:
+    """Files may not grow beyond the size of the weights: the optimizer, twice as large, is not written whole."""
+
+    def train_until_full() -> None:
+        def fill(step: int) -> None:
+            if step == 6:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+
+        try:
+            run(Wide(fill), tmp_path / "run")
+        except SoraditError as error:
+            (tmp_path / "message").write_text(str(error))
+
+    process = FORK.Process(target=train_until_full)
+    process.start()
+    process.join(60)
+    message = (tmp_path / "message").read_text()
+    assert "can't save" in message
+    assert "step-00000008" in message
+    assert message.endswith("run again to go on from the one before")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+    run(Wide(), tmp_path / "run")
+    run(Wide(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_stop_while_evaluating_loses_neither_step_nor_figures(tmp_path: Path) -> None:
+    class Interrupted(Line):
+        def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            poll()
+            raise AssertionError("poll must have raised")
+
+    with pytest.raises(StateSaved, match="SIGTERM: state saved at step 5 of 12"):
+        run(Interrupted(), tmp_path / "run")
+    assert not rows(tmp_path / "run")[-1]["held_out_loss"]
+    run(Line(), tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_stop_in_the_middle_of_a_batch_takes_no_half_step(tmp_path: Path) -> None:
+    config = replace(CONFIG, accumulate=4)
+    calls: list[int] = []
+
+    def stop(step: int) -> None:
+        calls.append(step)
+        if calls.count(6) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StateSaved, match="SIGTERM: state saved at step 6 of 12"):
+        run(Line(stop), tmp_path / "run", config)
+    run(Line(), tmp_path / "run", config)
+    run(Line(), tmp_path / "unbroken", config)
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_file_named_stop_ends_a_run_once(tmp_path: Path) -> None:
+    stop = tmp_path / "run" / "stop"
+    with pytest.raises(StateSaved, match=r"run/stop: state saved at step 4 of 12"):
+        run(Line(lambda step: stop.touch() if step == 3 else None), tmp_path / "run")
+    assert not stop.exists()
+    run(Line(), tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
+    def press(step: int) -> None:
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(press), tmp_path / "run")
+    assert [c.name for c in list_checkpoints(tmp_path / "run")] == ["step-00000004"]
+    run(Line(), tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_state_is_saved_soon_after_the_signal(tmp_path: Path) -> None:
+    """From a long evaluation that polls, in less than the 10 s that a cluster may give."""
+
+    class Slow(Line):
+        def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
+            for _ in range(600):
+                poll()
+                time.sleep(0.05)
+            return super().evaluate(poll)
+
+    def train() -> None:
+        try:
+            run(Slow(), tmp_path / "run")
+        except (StateSaved, StopRequested):
+            os._exit(75)
+
+    process = FORK.Process(target=train)
+    process.start()
+    deadline = time.monotonic() + 60
+    while not list_checkpoints(tmp_path / "run") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the evaluation after step 5
+    began = time.monotonic()
+    process.terminate()
+    process.join(30)
+    assert process.exitcode == 75
+    assert time.monotonic() - began < 10
+    assert list_checkpoints(tmp_path / "run")[-1].name == "step-00000005"
