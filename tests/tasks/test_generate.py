@@ -416,7 +416,7 @@ def test_stdout_that_takes_nothing(weights: Path, tmp_path: Path) -> None:
 
 
 def test_lora_changes_the_video_and_what_it_says_of_its_weights(
-    soradit: Callable[..., Ended], weights: Path, tmp_path: Path
+    soradit: Callable, weights: Path, tmp_path: Path
 ) -> None:
     from soradit.model.lora import add_lora, save_lora
     from soradit.model.weights import load_transformer
