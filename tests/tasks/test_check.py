@@ -95,7 +95,7 @@ def test_every_file_gets_a_row_and_the_sums_add_up(checked: Callable, tmp_path: 
     assert rows["good.mp4"].use == "1 window of 16 frames, 50% of the picture"
     assert rows["long.mp4"].use == "1 window of 8 frames, 50% of the picture, 0.38 s trimmed"
     assert rows["short.mp4"].reason == "has 7 frames at 8 fps, and 8 are needed"
-    assert rows["text.mp4"].reason.startswith("not a readable file of ")
+    assert rows["text.mp4"].reason.startswith("not a readable video")
     assert rows["bare.mp4"].reason.startswith("has no caption ")
     assert notes[:2] == [
         "6 files seen = 2 used + 1 trimmed + 3 dropped",
@@ -183,7 +183,7 @@ def test_rows_and_json_on_stdout_the_rest_on_stderr(soradit: Callable, small_wei
         "used     a.mp4: 1 window of 8 frames, 50% of the picture",
         "  64x32        8      8        1.00    mp4 h264      .txt   bt709 tv 8-bit",
     ]
-    assert lines[4].startswith(r"dropped  b\n\x1b[31m.mp4: not a readable file")
+    assert lines[4].startswith(r"dropped  b\n\x1b[31m.mp4: not a readable video")
     assert max(map(len, lines[:4])) <= 80
     assert "2 files seen = 1 used + 0 trimmed + 1 dropped" in ended.err
     ended = soradit(*given, "--json")
@@ -295,8 +295,8 @@ def shared_rows() -> list[dict[str, str]]:
 SHARED_LARGER_STREAM = {"tc_nasa_13013.mp4": {"decoded": "390", "nb_frames_hdr": "390", "res": "480x270"}}
 UNUSABLE = {
     "exo_sample_opus.mp4": "holds no video stream",
-    "moviepy_result_0bytes.webm": "not a readable file",
-    "streamio_broken.mp4": "not a readable file",
+    "moviepy_result_0bytes.webm": "not a readable video",
+    "streamio_broken.mp4": "not a readable video",
     "jcodec_issue365_truncated.mkv": "ends after 0.04 s of the 46.66 s",
 }
 
@@ -340,4 +340,4 @@ def test_inspection_goes_as_far_as_it_can(tmp_path: Path) -> None:
     found = inspect_video(path)
     assert 0 < found.num_frames < 24
     assert found.info.num_frames_header == 24
-    assert "or damaged" in found.damage
+    assert "damaged" in found.damage
