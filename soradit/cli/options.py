@@ -15,6 +15,10 @@ Weights = Annotated[str | None, typer.Option(help="Folder of weights.  [default:
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.  [default: the weights' own]")
 ]
+Buckets = Annotated[
+    bool, typer.Option("--buckets", help="Each clip in a shape and length of its own, of about --size's area.")
+]
+KeepDamaged = Annotated[bool, typer.Option("--keep-damaged", help="Use damaged clips up to their damage.")]
 Json = Annotated[bool, typer.Option("--json", help="A JSON line per result on stdout, instead of its path.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave files that exist, and go on.")]

@@ -39,6 +39,10 @@ _MAX_JUMP_SECONDS = 10.0
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
+class Unreadable(SoraditError):
+    """A file of which nothing, or nothing more, can be had."""
+
+
 class Damaged(Exception):
     """The rest of the file is of no use."""
 
@@ -180,7 +184,7 @@ def _pull(graph: Graph) -> Iterator[av.VideoFrame]:
 def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
     """Open a file, whatever its name says, at its largest video stream.
 
-    Raises SoraditError, with one line that names the file, for whatever goes wrong in the ``with`` block too.
+    Raises Unreadable, with one line that names the file, for whatever goes wrong in the ``with`` block too.
     """
     try:
         with _nameless(path) as file:
@@ -191,9 +195,9 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
                     stream = _largest_stream(container)
                     yield OpenVideo(_header(container, stream), partial(_decode, container, stream))
     except (Damaged, av.FFmpegError) as error:
-        raise SoraditError(f"{path}: {reason(error)}") from error
+        raise Unreadable(f"{path}: {reason(error)}") from error
     except OSError as error:
-        raise SoraditError(f"{path}: cannot be opened: {error.strerror or error}") from error
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror or error}") from error
 
 
 def reason(error: Exception) -> str:

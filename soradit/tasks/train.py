@@ -1,6 +1,5 @@
 """``soradit train``: a folder of captioned clips -> a run, which is a folder of weights too."""
 
-import gc
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
     report = report or Report()
-    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     clips = find_clips(config.data)
     training, held_out = split_clips(clips)
     report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")

@@ -1,6 +1,7 @@
 """What the transformer is trained on: cached latents, noised, with their captions. Steps 4 to 11."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,24 +32,53 @@ class Batch:
 
 
 class Windows:
-    """Windows of ``length`` latent frames from cached segments, each with one of its clip's captions."""
+    """Windows of cached segments, each with one of its clip's captions, in buckets that can share a batch.
 
-    def __init__(self, segments: list[Segment], cache: Cache, *, length: int) -> None:
-        self.segments = [segment for segment in segments if segment.length >= length]
-        self.length = length
+    A window is ``length`` latent frames long; with ``shorter``, segments that have fewer give windows of half of that,
+    or of a quarter, and so on.
+    """
+
+    def __init__(self, segments: list[Segment], cache: Cache, *, length: int, shorter: bool = False) -> None:
+        self.segments: list[Segment] = []
+        self.lengths: list[int] = []
+        """In latent frames, a segment's windows."""
+        by_size: dict[tuple[int, int, int], list[int]] = {}
+        for segment in segments:
+            window = length
+            while shorter and window > segment.length:
+                window //= 2
+            if 0 < window <= segment.length:
+                by_size.setdefault((window, segment.height, segment.width), []).append(len(self.segments))
+                self.segments.append(segment)
+                self.lengths.append(window)
+        self.buckets = [by_size[size] for size in sorted(by_size)]
+        """Indices of the segments whose windows are of one size."""
         captions = {("",), *(segment.clip.captions for segment in self.segments)}
         self.text = {key: read_text(cache.text_path(key)) for key in captions}
 
     def __len__(self) -> int:
         return len(self.segments)
 
+    def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
+        """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
+
+        Within its bucket, every segment comes once an epoch.
+        """
+        turns = [bucket for bucket in self.buckets for _ in range(math.ceil(len(bucket) / batch_size))]
+        rounds, turn = divmod(step, len(turns))
+        order = torch.randperm(len(turns), generator=generator(seed, "buckets", rounds)).tolist()
+        bucket = turns[order[turn]]
+        earlier = sum(turns[other] is bucket for other in order[:turn])
+        ours = sum(other is bucket for other in turns)
+        return [bucket[i] for i in draw_indices(seed, rounds * ours + earlier, batch_size, len(bucket))]
+
     def draw(self, indices: list[int], *, drop_text: float, random: torch.Generator) -> Batch:
-        """A random window and caption of each; the caption is emptied with probability ``drop_text``."""
+        """A random window and caption of each, of one bucket; captions are emptied with probability ``drop_text``."""
         latents, text, pooled = [], [], []
         for index in indices:
-            segment = self.segments[index]
-            start = int(torch.randint(segment.length - self.length + 1, (), generator=random))
-            latents.append(segment.window(start, self.length))
+            segment, length = self.segments[index], self.lengths[index]
+            start = int(torch.randint(segment.length - length + 1, (), generator=random))
+            latents.append(segment.window(start, length))
             dropped = bool(torch.rand((), generator=random) < drop_text)
             tokens, pools = self.text[("",) if dropped else segment.clip.captions]
             choice = int(torch.randint(len(pools), (), generator=random))
@@ -81,7 +111,7 @@ class TransformerObjective:
         self.device, self.precision = device, precision
 
     def batch(self, step: int) -> Batch:
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        indices = self.training.choose(self.seed, step, self.batch_size)
         return self.training.draw(indices, drop_text=self.drop_text, random=generator(self.seed, step, "window"))
 
     def loss(self, batch: Batch, step: int) -> Tensor:
@@ -105,11 +135,15 @@ class TransformerObjective:
         """
         count = max(TIMESTEP_BINS, min(MAX_HELD_OUT, len(self.held_out)) // TIMESTEP_BINS * TIMESTEP_BINS)
         random = generator(0, "held-out")
-        batch = self.held_out.draw([i % len(self.held_out) for i in range(count)], drop_text=0.0, random=random)
         t = ((torch.arange(count) + 0.5) / count)[torch.randperm(count, generator=random)]
-        noise = torch.randn(batch.latents.shape, generator=random)
-        losses = torch.cat([self._losses(_part(batch, i), noise[i], t[i]) for i in _slices(count, self.batch_size)])
-        by_bin = losses.cpu()[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
+        losses = torch.empty(count)
+        for bucket in self.held_out.buckets:
+            places = torch.tensor([i for i in range(count) if i % len(self.held_out) in bucket], dtype=torch.long)
+            for few in places.split(self.batch_size):
+                batch = self.held_out.draw((few % len(self.held_out)).tolist(), drop_text=0.0, random=random)
+                noise = torch.randn(batch.latents.shape, generator=random)
+                losses[few] = self._losses(batch, noise, t[few]).float().cpu()
+        by_bin = losses[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
         figures = {f"held_out_loss_{i}": loss.item() for i, loss in enumerate(by_bin)}
         return {"held_out_loss": by_bin.mean().item(), **figures}
 
@@ -119,18 +153,10 @@ class TransformerObjective:
         write_index(run)
 
 
-def _part(batch: Batch, index: slice) -> Batch:
-    return replace(batch, latents=batch.latents[index], text=batch.text[index], pooled=batch.pooled[index])
-
-
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
-
-
 def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
-    windows = Windows(segments, cache, length=length)
+    windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
     if not len(windows):
         longest = 4 * max((segment.length for segment in segments), default=0)
         raise SoraditError(f"no {what} clip has {4 * length} frames (the longest has {longest}): use fewer --frames")
