@@ -1,4 +1,4 @@
-"""Every number of `soradit byhand --json` against the exercise worked here again, in fractions, without torch."""
+"""Every number of `soradit byhand --json` against the exercise worked here again, in fractions."""
 
 import json
 import math
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
+import torch
 
-from soradit.byhand.exercise import work
+from soradit.byhand.exercise import attention_scores, work
 from soradit.byhand.lesson import tell
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 
 Rows = list[list[Fraction]]
 Parameters = dict[str, Rows]
@@ -199,8 +201,20 @@ def test_every_number(values: dict, name: str) -> None:
     assert values[name] == [pytest.approx(row, rel=0, abs=tolerance) for row in expected]
 
 
+def test_frozen_layers_bear_the_product_s_names(values: dict) -> None:
+    names = {name for name in values if name.endswith((".weight", ".bias")) and "coder." in name}
+    assert len(names) == 4
+    assert names <= set(Autoencoder(AutoencoderConfig(widths=(4, 4), latent_channels=2)).state_dict())
+
+
 def test_attention_is_the_softmax_of_the_scores(values: dict) -> None:
     assert values["attention"] == [pytest.approx(row, rel=1e-5, abs=1e-30) for row in softmax(values["scores"])]
+
+
+def test_scores_are_read_back_from_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(1, 2, length, 4, generator=generator) for length in (3, 5))
+    torch.testing.assert_close(attention_scores(query, key), query @ key.mT / 2)
 
 
 def test_the_facts_that_the_exercise_fixes(steps: list[dict], values: dict) -> None:

@@ -48,7 +48,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_all_steps_are_drawn_within_80_columns(steps: list[Step]) -> None:
     for look in (BOXES, ASCII):
-        lines = [line.plain for step in steps for line in draw(step, look)] + [line.plain for line in legend(look)]
+        drawn = [*legend(look, in_colour=True), *(line for step in steps for line in draw(step, look))]
+        lines = [line.plain for line in drawn]
         assert max(map(len, lines)) <= WIDTH
         assert [line for line in lines if line.startswith("Step")] == [
             f"Step {i}  {step.words.title}" for i, step in enumerate(steps, 1)
@@ -61,6 +62,7 @@ def test_plain_is_ascii_without_escapes(run: Run) -> None:
     assert out.isascii()
     assert "\x1b" not in out
     assert "2/8 x" in out
+    assert "Colours" not in out
 
 
 def test_off_a_terminal_there_is_no_colour(run: Run) -> None:
@@ -147,6 +149,7 @@ def test_the_markdown_sheet(run: Run, tmp_path: Path) -> None:
     assert "__" not in answers
     assert "0.375" in answers
     assert "0.375" not in sheet
+    assert len(re.findall(r"^Code: soradit/model/dit\.py:\d+ modulate$", sheet, re.M)) == 1
 
 
 def test_a_sheet_that_exists_is_kept(run: Run, tmp_path: Path) -> None:
@@ -210,6 +213,11 @@ def test_the_quiz_reads_a_pipe(run: Run) -> None:
     assert code == 0
     assert "a number, please" in out
     assert out.splitlines()[-1] == "1 of 1 right"  # t = 3 is 1, 1: whichever cell was asked
+
+
+def test_a_quiz_of_what_is_given_is_refused(run: Run) -> None:
+    code, out, err = run("--quiz", "--step", "1")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
 def test_the_quiz_ends_with_its_input(run: Run) -> None:

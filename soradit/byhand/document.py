@@ -3,17 +3,14 @@
 import math
 from dataclasses import dataclass
 
-import torch
-
 from soradit.byhand.drawing import BOXES, draw_equations
 from soradit.byhand.steps import Step
-from soradit.model.autoencoder import AutoencoderConfig
+from soradit.model.autoencoder import Autoencoder
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
-from soradit.model.dit import DiT, DiTConfig
+from soradit.model.dit import DiT
 from soradit.model.weights import (
     GenerationConfig,
     bundled_weights,
-    has_component,
     latent_grid,
     load_autoencoder,
     load_generation_config,
@@ -27,7 +24,8 @@ HEAD = """<!-- Generated: python -m soradit.byhand > docs/byhand.md -->
 Tom Yeh's exercise (AI by Hand, no. 18) works a text-to-video diffusion transformer with a pencil, in 14 steps. Here
 are the steps with small numbers, and every result is made by the functions that `soradit train` and `soradit generate`
 call. `soradit byhand` shows the same in colour, `soradit byhand --worksheet sheet.html` prints it with blanks to fill
-in, `soradit byhand --quiz` asks, and `soradit byhand --json` gives every value.
+in, `soradit byhand --quiz` asks, and `soradit byhand --json` gives every value. The code that is named after each step
+is named there with its line.
 
 On paper a patch is a column; in the code it is a row, and tensors are `(batch, ..., channels)`. Weights with a double
 border are learnable, with a heavy border frozen. A weight's name in the JSON is its name in the product's state dict
@@ -38,21 +36,29 @@ where the exercise has that layer. The numbers, and each place where the exercis
 
 @dataclass(frozen=True, kw_only=True)
 class FullSize:
-    """Of the bundled weights; of freshly made ones where there are none."""
+    """Weights whose sizes are told beside the exercise's."""
 
     generation: GenerationConfig
-    autoencoder: AutoencoderConfig
-    transformer: DiTConfig
+    autoencoder: Autoencoder
+    transformer: DiT
 
     @classmethod
     def bundled(cls) -> "FullSize":
         folder = bundled_weights()
-        has = {name: has_component(folder, name) for name in ("scheduler", "vae", "transformer")}
         return cls(
-            generation=load_generation_config(folder) if has["scheduler"] else GenerationConfig(),
-            autoencoder=load_autoencoder(folder).config if has["vae"] else AutoencoderConfig(),
-            transformer=load_transformer(folder).config if has["transformer"] else DiTConfig(),
+            generation=load_generation_config(folder),
+            autoencoder=load_autoencoder(folder),
+            transformer=load_transformer(folder),
         )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens in time, height and width."""
+        return latent_grid(self.generation, self.autoencoder.config.token_size)
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.grid)
 
 
 def document(steps: list[Step], sizes: FullSize) -> str:
@@ -79,12 +85,11 @@ def full_size(sizes: FullSize) -> list[str]:
 
 def _seeing(sizes: FullSize) -> list[str]:
     """Steps 1 to 4."""
-    g, a = sizes.generation, sizes.autoencoder
-    grid = latent_grid(g, a.token_size)
+    g, a = sizes.generation, sizes.autoencoder.config
+    first = sizes.autoencoder.encoder.project
     pixels = g.num_frames * g.height * g.width * 3
     patch = 3 * math.prod(a.patch_size)
-    widths = ", ".join(map(str, a.widths))
-    latents = math.prod(grid) * a.latent_channels
+    latents = sizes.tokens * a.latent_channels
     noised = {
         "flow": "t times the latents plus 1 - t times the noise, with t between 0 and 1",
         "noise": "DDPM's: the square root of alpha-bar times the latents plus that of 1 - alpha-bar times the noise",
@@ -92,29 +97,31 @@ def _seeing(sizes: FullSize) -> list[str]:
     return [
         f"{g.num_frames} frames of {g.width} x {g.height} pixels in 3 channels, {pixels:,} numbers; any prompt.",
         f"{pixels // patch:,} patches of {_times(a.patch_size)} pixels (frames, height, width), {patch} numbers each.",
-        f"The first layer takes {patch} numbers to {a.widths[0]}. Stages of {widths} features merge 2 x 2 neighbours, "
+        f"The first layer takes {first.in_features} numbers to {first.out_features}. Further ones merge neighbours, "
         f"until {a.latent_channels} numbers stand for {_times(a.token_size)} pixels: {pixels:,} numbers become "
-        f"{_times(grid)} x {a.latent_channels} = {latents:,}, one in {pixels // latents}.",
+        f"{_times(sizes.grid)} x {a.latent_channels} = {latents:,}, one in {pixels // latents}.",
         f"Gaussian noise for {latents:,} numbers; the sum is {noised[g.process]}.",
     ]
 
 
 def _conditioning(sizes: FullSize) -> list[str]:
     """Steps 5 to 7."""
-    d, width = sizes.transformer, sizes.transformer.width
+    d = sizes.transformer.config
+    width = d.width
     return [
         f"CLIP pools the prompt into {d.pooled_dim} numbers, of which a layer makes {width - width // 2}. "
         f"{TIMESTEP_FREQUENCIES} sines and cosines of t become {width // 2} by two layers. Concatenated, after a SiLU: "
         f"{width} conditions. The prompt's tokens, {d.text_dim} numbers each, go to attention besides.",
         f"Each of {d.depth} blocks has weights of {6 * width} x {width} for 2 scales, 2 shifts and 2 gates of {width} "
         f"numbers; before the output there are {2 * width} x {width} more.",
-        f"{_tokens(sizes)} tokens of {width} numbers, layer-normalised first; twice a block, and before the output.",
+        f"{sizes.tokens} tokens of {width} numbers, layer-normalised first; twice a block, and before the output.",
     ]
 
 
 def _transforming(sizes: FullSize) -> list[str]:
     """Steps 8 to 10."""
-    d, width, tokens = sizes.transformer, sizes.transformer.width, _tokens(sizes)
+    d, tokens = sizes.transformer.config, sizes.tokens
+    width = d.width
     head = width // d.heads
     return [
         f"{d.heads} heads with queries and keys of {head} numbers, so scores are divided by the square root of {head}. "
@@ -126,24 +133,21 @@ def _transforming(sizes: FullSize) -> list[str]:
     ]
 
 
-def _tokens(sizes: FullSize) -> int:
-    return math.prod(latent_grid(sizes.generation, sizes.autoencoder.token_size))
-
-
 def _making(sizes: FullSize) -> list[str]:
     """Steps 11 to 14."""
-    g, a, d = sizes.generation, sizes.autoencoder, sizes.transformer
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in DiT(d).parameters())
+    g, a = sizes.generation, sizes.autoencoder.config
+    first = sizes.autoencoder.decoder.project
+    parameters = sum(p.numel() for p in sizes.transformer.parameters())
     target = {"flow": "the velocity, latents minus noise", "noise": "the noise"}[g.process]
     guided = "two predictions a step, with and without the prompt" if g.guidance != 1 else "one prediction a step"
-    up = " to ".join(map(str, (a.latent_channels, *a.widths[::-1], 3 * math.prod(a.patch_size))))
     frames = f"{g.num_frames} frames of {g.width} x {g.height}"
     return [
         f"{parameters:,} learnable parameters; the model predicts {target}; AdamW goes on for thousands of steps, and "
         "from the second on a step's size depends on the gradients before.",
         f"From pure noise, {g.steps} steps of `{g.sampler}` with guidance {g.guidance:g}: {guided}.",
-        f"Features of {up}, split into 2 x 2 neighbours from stage to stage; pixels are clamped to [-1, 1].",
+        f"The first layer takes {first.in_features} numbers, a latent vector and its neighbours, to "
+        f"{first.out_features}. Further ones split into neighbours, until {3 * math.prod(a.patch_size)} numbers are "
+        f"{_times(a.patch_size)} pixels, clamped to [-1, 1].",
         f"{frames}, written as MP4 at {g.fps} frames a second.",
     ]
 

@@ -16,7 +16,7 @@ STYLES = {
     Kind.NOISE: "reverse",
     Kind.CONDITIONS: "magenta",
     Kind.LEARNABLE: "red",
-    Kind.FROZEN: "blue",
+    Kind.FROZEN: "bright_blue",
     Kind.OTHER: "",
 }
 
@@ -65,7 +65,7 @@ ASCII = Look(
     learnable=Border(*"####=#"),
     frozen=Border(*"@@@@~@"),
     shades=" .:+#",
-    translate={ord(character): instead for character, instead in {"·": "*", "×": "x", "→": "->", "∂": "d"}.items()},
+    translate=str.maketrans({"·": "*", "×": "x", "→": "->", "∂": "d"}),
 )
 
 Block = list[Text]
@@ -77,7 +77,7 @@ def draw(step: Step, look: Look) -> Iterator[Text]:
     yield from draw_task(step, look)
     yield from paragraph(f"By hand: {step.words.by_hand}", look)
     yield from paragraph(f"Simpler than the product: {step.words.simpler}", look)
-    yield from (look.text(f"Code: {code}", "dim") for code in step.code)
+    yield from draw_code(step, look)
     yield Text()
 
 
@@ -96,19 +96,25 @@ def draw_equations(step: Step, look: Look) -> Iterator[Text]:
         yield Text()
 
 
+def draw_code(step: Step, look: Look) -> Iterator[Text]:
+    """Where the product computes it."""
+    yield from (look.text(f"Code: {code}", "dim") for code in step.code)
+
+
 def paragraph(text: str, look: Look) -> Iterator[Text]:
     """Prose, at most WIDTH wide."""
     yield from (look.text(line) for line in textwrap.wrap(text, WIDTH))
 
 
-def legend(look: Look) -> Iterator[Text]:
+def legend(look: Look, *, in_colour: bool) -> Iterator[Text]:
     """What borders and colours say."""
-    line = Text("Borders: ")
+    line = Text("Borders:")
     for kind in (Kind.LEARNABLE, Kind.FROZEN):
-        line.append(f"{look.border(kind).top(2)} {kind.value}", STYLES[kind]).append("  ")
-    line.append("Colours:")
-    for kind in (Kind.PIXELS, Kind.LATENTS, Kind.NOISE, Kind.CONDITIONS):
-        line.append(" ").append(kind.value, STYLES[kind])
+        line.append(" ").append(f"{look.border(kind).top(2)} {kind.value}", STYLES[kind])
+    if in_colour:
+        line.append("  Colours:")
+        for kind in (Kind.PIXELS, Kind.LATENTS, Kind.NOISE, Kind.CONDITIONS):
+            line.append(" ").append(kind.value, STYLES[kind])
     yield line
     yield Text("A column is a patch. The code that trains and generates made every result.")
     yield Text()

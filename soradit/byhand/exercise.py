@@ -4,6 +4,7 @@ On paper a patch is a column, in the product a row: tensors here are the product
 
 Where the exercise is simpler than the product, the simplification is a choice made here, of which production
 functions to call and with what: OnPaper's schedule, CODED_PROMPT and ``binary``, and what PaperTransformer leaves out.
+What those functions don't hand out is read back from them (``before_relu``, ``attention_scores``), not computed again.
 The numbers are chosen so that float32 holds all of them exactly up to the update of step 11.
 """
 
@@ -19,7 +20,7 @@ from soradit.diffusion.process import Noise, Times
 from soradit.diffusion.sampler import sample
 from soradit.media.patches import PatchSize, patchify, unpatchify
 from soradit.model.autoencoder import LinearReLU
-from soradit.model.conditioning import Modulation
+from soradit.model.conditioning import Modulation, concatenate_conditions
 from soradit.model.dit import FeedForward, attend, modulate
 from soradit.training.loop import LoopConfig, adamw
 
@@ -64,6 +65,31 @@ def binary(t: int, digits: int = 2) -> Float[Tensor, "1 digits"]:
     return torch.tensor([[float(t >> place & 1) for place in reversed(range(digits))]])
 
 
+def before_relu(layer: LinearReLU, x: Float[Tensor, "*b inputs"]) -> Float[Tensor, "*b outputs"]:
+    """What LinearReLU's line, ``F.relu(super().forward(x))``, applies the ReLU to."""
+    return nn.Linear.forward(layer, x)
+
+
+def attention_weights(
+    query: Float[Tensor, "b heads queries dim"], key: Float[Tensor, "b heads keys dim"]
+) -> Float[Tensor, "b heads queries keys"]:
+    """``attend`` pools the values that it is given: of the identity matrix, that leaves the weights themselves."""
+    identity = torch.eye(key.shape[2], dtype=key.dtype).expand(*key.shape[:2], -1, -1)
+    return attend(query, key, identity)
+
+
+def attention_scores(
+    query: Float[Tensor, "b heads queries dim"], key: Float[Tensor, "b heads keys dim"]
+) -> Float[Tensor, "b heads queries keys"]:
+    """The scores that ``attend`` keeps to itself, from the weights that its softmax makes of them.
+
+    A further key, of zeros, scores 0; so the logarithm of any weight over that key's weight is a score. In float64
+    no weight is too small to tell.
+    """
+    weights = attention_weights(query.double(), F.pad(key, (0, 0, 0, 1)).double())
+    return (weights[..., :-1] / weights[..., -1:]).log().to(key.dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forward:
     """What the transformer computes on its way, in order: steps 6 to 10."""
@@ -104,13 +130,13 @@ class PaperTransformer(nn.Module):
         hidden = expand(features)
         activated = activate(hidden)
         return Forward(
-            modulation=torch.cat([scale, shift], dim=-1)[:, 0],
+            modulation=self.modulation.estimate(condition),
             scale=scale,
             shift=shift,
             conditioned=conditioned,
             query_key=query_key,
-            scores=query @ key.mT,  # attend keeps them to itself
-            attention=attend(query, key, torch.eye(key.shape[2])[None, None]),
+            scores=attention_scores(query, key),
+            attention=attention_weights(query, key),
             features=features,
             hidden=hidden,
             activated=activated,
@@ -127,6 +153,7 @@ class Trained:
     """Step 11."""
 
     target: Float[Tensor, "1 4 2"]
+    error: Float[Tensor, "1 4 2"]
     loss: Float[Tensor, " 1"]
     gradients: dict[str, Tensor]
     """Of GRADIENTS_OF, and of each parameter by its name."""
@@ -180,14 +207,14 @@ def work() -> Worked:
     noise = torch.tensor([NOISE], dtype=torch.float32)
     noised = process.add_noise(latents, noise, torch.tensor([float(T)]))
     text, timestep = torch.tensor([CODED_PROMPT]), binary(T)
-    condition = torch.cat([text, timestep], dim=-1)
+    condition = concatenate_conditions(text, timestep)
     forward = transformer(noised, condition)
     return Worked(
         encoder=encoder,
         decoder=decoder,
         video=video,
         patches=patches,
-        encoded=F.linear(patches, encoder.weight, encoder.bias),
+        encoded=before_relu(encoder, patches),
         latents=latents,
         noise=noise,
         noised=noised,
@@ -216,6 +243,7 @@ def _train(
     after = transformer(process.add_noise(latents, noise, torch.tensor([float(T)])), condition)
     return Trained(
         target=process.target(latents, noise),
+        error=process.error(forward.predicted, latents, noise),
         loss=loss,
         gradients={name: value.grad for name, value in {**shown, **dict(transformer.named_parameters())}.items()},
         parameters=parameters,
@@ -233,7 +261,7 @@ def _generate(decoder: LinearReLU, process: OnPaper, noised: Tensor, predicted: 
     patches = decoder(grid)
     return Generated(
         denoised=denoised,
-        decoded=F.linear(grid, decoder.weight, decoder.bias),
+        decoded=before_relu(decoder, grid),
         patches=patches,
         video=unpatchify(patches, PATCH_SIZE),
     )

@@ -47,11 +47,13 @@ LESSON = (
         title="Encode the conditions",
         sentence=f'Text embedding of "{PROMPT}" and timestep encoding of t = {T}, concatenated.',
         by_hand=f"{T} in binary is 1 1. Write the two below one another.",
-        simpler="The embedding is given, not a CLIP's; t is in binary, not sines and cosines; no layers between.",
+        simpler="The embedding is given, not a CLIP's; t is in binary, not sines and cosines; no layers before the two "
+        "are concatenated, no SiLU after; the product puts t first.",
         code=(
-            "model/text.py TextEncoder",
-            "model/conditioning.py timestep_embedding",
+            "model/conditioning.py concatenate_conditions",
             "model/conditioning.py Conditioning",
+            "model/conditioning.py timestep_embedding",
+            "model/text.py TextEncoder",
         ),
         equations=("text and timestep → condition",),
         asked="timestep",
@@ -80,7 +82,8 @@ LESSON = (
         "softmax turns each column of scores into shares of 1.",
         by_hand="Column j of the scores: query j times each key. Softmax: e to each score, over their sum. e^32 is a "
         "hundred million million, so in each column the largest score takes all, and equal largest ones share equally.",
-        simpler="Queries and keys are one number; no value projection, normalisation, positions, heads or text tokens.",
+        simpler="Queries and keys are one number; no value projection, normalisation, positions, heads or text tokens. "
+        "Scores are read back from the shares (exercise.py, attention_scores): the product's kernel keeps no scores.",
         code=("model/dit.py attend", "model/dit.py Attention"),
         equations=("to_qk.weight · conditioned = query_key", "keys × queries: scores softmax attention"),
         asked="attention",
@@ -115,9 +118,16 @@ LESSON = (
         "weights 2 times ∂ predicted, and 0 where GELU gave 0. ∂ features: transposed weights 1 times ∂ hidden. "
         "The next two go through the softmax: take them as they are. A weight's gradient is its row of ∂ times its row "
         "of inputs, added up over patches; a bias's is its row of ∂, added up. AdamW's first step moves a parameter by "
-        f"{LEARNING_RATE} against the sign of its gradient; where that is 0, not at all.",
-        simpler=f"One example, learning rate {LEARNING_RATE}, no weight decay, warm-up and average of the weights.",
-        code=("diffusion/process.py Process.loss", "training/loop.py adamw", "training/loop.py _train_step"),
+        f"{LEARNING_RATE} against the sign of its gradient; where that is 0, not at all: so for weights of the "
+        "condition that is 0; and of keys, since only patch 2's scores have a gradient, and its query is 0.",
+        simpler=f"One example, learning rate {LEARNING_RATE}, no weight decay, warm-up, clipping of gradients and "
+        "average of the weights.",
+        code=(
+            "diffusion/process.py Process.loss",
+            "diffusion/process.py Process.error",
+            "training/loop.py adamw",
+            "training/loop.py _train_step",
+        ),
         equations=(
             "predicted - target = error mean of squares loss",
             "2/8 × error = gradient.predicted",
@@ -138,7 +148,7 @@ LESSON = (
         title="Generate: subtract the predicted noise",
         sentence="Noised latents minus predicted noise: noise-free latents.",
         by_hand="Subtract cell from cell.",
-        simpler=f"One step from t = {T} to 4; the product takes 20 from pure noise, with guidance.",
+        simpler=f"One step from t = {T} to 4; the product takes many, from pure noise, with guidance.",
         code=("diffusion/sampler.py sample", "diffusion/sampler.py ddim"),
         equations=("noised - predicted = denoised",),
         asked="denoised",

@@ -147,9 +147,13 @@ class Step:
 
     def without_results(self) -> "Step":
         """Its results as blanks, and no pictures of them."""
-        return self._with_terms(
-            lambda term: term.blanked() if isinstance(term, Matrix) and term.role is Role.RESULT else term
-        )._with_terms(lambda term: None if isinstance(term, Picture) and not term.given else term)
+
+        def without(term: Term) -> Term | None:
+            if isinstance(term, Matrix) and term.role is Role.RESULT:
+                return term.blanked()
+            return None if isinstance(term, Picture) and not term.given else term
+
+        return self._with_terms(without)
 
     def with_names_for_carried(self) -> "Step":
         """What earlier steps gave, by its name only."""

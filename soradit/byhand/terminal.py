@@ -9,13 +9,13 @@ from rich.text import Text
 
 from soradit.byhand.drawing import ASCII, BOXES, Look, draw, legend
 from soradit.byhand.quiz import quiz
-from soradit.byhand.steps import Step
+from soradit.byhand.steps import BadUsage, Step
 
 
 def show_steps(steps: list[Step], *, plain: bool) -> None:
     """Draw them; in colour where the terminal has it."""
     look, console = _look(plain), _console(plain)
-    for line in legend(look):
+    for line in legend(look, in_colour=console.color_system is not None and not console.no_color):
         _show(console, line)
     for step in steps:
         for line in draw(step, look):
@@ -29,7 +29,9 @@ def show_json(steps: list[Step]) -> None:
 
 
 def ask_steps(steps: list[Step], *, plain: bool) -> None:
-    """Read answers from standard input, a line each."""
+    """Read answers from standard input, a line each. Raises BadUsage when the steps ask nothing."""
+    if not any(step.words.asked for step in steps):
+        raise BadUsage(f"step {steps[0].number} is all given, there is nothing to ask: use another --step with --quiz")
     console = _console(plain)
     quiz(steps, _look(plain), random=Random(), read_line=sys.stdin.readline, show=lambda line: _show(console, line))
 

@@ -120,7 +120,7 @@ def _training(w: Worked) -> list[Matrix]:
     return [
         *gradients,
         _matrix("target", "noise", _columns(w.trained.target), Kind.NOISE, CARRIED),
-        _matrix("error", "error", _columns(w.forward.predicted - w.trained.target), Kind.OTHER),
+        _matrix("error", "error", _columns(w.trained.error), Kind.OTHER),
         _matrix("loss", "loss", w.trained.loss[None], Kind.OTHER),
         _matrix("predicted_after", "predicted now", _columns(w.trained.after.predicted), Kind.NOISE, GIVEN),
         _matrix("loss_after", "loss now", w.trained.loss_after[None], Kind.OTHER, GIVEN),

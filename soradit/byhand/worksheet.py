@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from soradit.byhand.drawing import BOXES, draw_task, paragraph
+from soradit.byhand.drawing import BOXES, draw_code, draw_task, paragraph
 from soradit.byhand.exercise import PROMPT, T
 from soradit.byhand.steps import BadUsage, Matrix, Picture, Step, Term, number
 from soradit.errors import SoraditError
@@ -14,8 +14,8 @@ from soradit.files import write_whole
 
 HEADING = "The diffusion transformer by hand"
 INTRODUCTION = (
-    f'A video, the prompt "{PROMPT}", t = {T}. A column is a patch. Learnable weights have a double red border, frozen '
-    "ones a heavy blue one. After Tom Yeh's AI by Hand, no. 18; the answers come out of soradit's own code."
+    f'A video, the prompt "{PROMPT}", t = {T}. A column is a patch. Learnable weights have a double border, '
+    "frozen ones a heavy one. After Tom Yeh's AI by Hand, no. 18; the answers come out of soradit's own code."
 )
 HINTED = (8, 11)
 """Steps that one can't do without being told how: what is said of the others would give the answers away."""
@@ -50,6 +50,7 @@ def _drawn(step: Step) -> Iterator[Text]:
     yield from draw_task(step, BOXES)
     if step.number in HINTED:
         yield from (*paragraph(step.words.by_hand, BOXES), Text())
+    yield from (*draw_code(step, BOXES), Text())
 
 
 def to_html(blanks: list[Step], answers: list[Step]) -> str:
@@ -69,8 +70,8 @@ def _step(step: Step) -> str:
     words = step.words
     hint = f" <i>{escape(words.by_hand)}</i>" if step.number in HINTED else ""
     return (
-        f"<article><h2>{step.number}. {escape(words.title)}</h2><p>{escape(words.sentence)}{hint}</p>{equations}"
-        f"<p class=code>{code}</p></article>"
+        f"<article><h2>{step.number}. {escape(words.title)}</h2><p>{escape(words.sentence)}{hint}</p>"
+        f"<div class=equations>{equations}</div><p class=code>{code}</p></article>"
     )
 
 
@@ -102,11 +103,12 @@ section { break-after: page } section:last-child { break-after: auto }
 h1 { font-size: 11pt; margin: 0 } h2 { font-size: 7.5pt; margin: 0 } p { margin: .2mm 0 .6mm }
 .steps { columns: 2; column-gap: 5mm }
 article { break-inside: avoid; border-top: .2mm solid #999; padding: .5mm 0 .3mm }
-.equation { display: flex; flex-wrap: wrap; align-items: center; gap: .3mm .8mm; margin: .4mm 0 }
+.equations, .equation { display: flex; flex-wrap: wrap; align-items: center; gap: .3mm .8mm }
+.equations { gap: .8mm 5mm; margin: .4mm 0 }
 .operator { font-style: italic } figure { margin: 0 } figcaption { font-size: 5pt; line-height: 1.1; color: #555 }
 table { border-collapse: collapse; border: .2mm solid #777 }
 td { min-width: 3mm; height: 3.8mm; padding: 0 .4mm; text-align: right; border: .1mm solid #ccc; line-height: 1 }
-td.blank { min-width: 4.2mm; background: #fff }
+td.blank { min-width: 4.3mm; height: 4mm; background: #fff }
 .pixels { background: #fff2a8 } .latents { background: #cfeecb } .conditions { background: #e6d3f7 }
 .noise { background: #111; color: #fff }
 .learnable { border: .8mm double #d11 } .frozen { border: .7mm solid #15c }

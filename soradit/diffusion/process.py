@@ -44,9 +44,13 @@ class Process(ABC):
         """Step 4: the noised latents x_t."""
         return per_sample(self.signal(t), x0) * x0 + per_sample(self.sigma(t), x0) * noise
 
+    def error(self, prediction: Latents, x0: Latents, noise: Latents) -> Latents:
+        """By how much the prediction is above the target."""
+        return prediction - self.target(x0, noise)
+
     def loss(self, prediction: Latents, x0: Latents, noise: Latents) -> Times:
         """Step 11: mean squared error between prediction and target, a number per sample."""
-        return (prediction - self.target(x0, noise)).square().flatten(1).mean(1)
+        return self.error(prediction, x0, noise).square().flatten(1).mean(1)
 
 
 class Flow(Process):

@@ -20,6 +20,11 @@ def timestep_embedding(t: Float[Tensor, " batch"], dim: int = TIMESTEP_FREQUENCI
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def concatenate_conditions(*encoded: Float[Tensor, "b _"]) -> Float[Tensor, "b condition"]:
+    """The encodings in one vector, in the order in which they are given: step 5."""
+    return torch.cat(encoded, dim=-1)
+
+
 class Conditioning(nn.Module):
     """Timestep encoding and text embedding, concatenated: step 5."""
 
@@ -31,7 +36,7 @@ class Conditioning(nn.Module):
 
     def forward(self, t: Float[Tensor, " b"], pooled: Float[Tensor, "b pooled"]) -> Float[Tensor, "b width"]:
         # The embedding is computed in float32; under autocast the linear layers choose their own precision.
-        return F.silu(torch.cat([self.timestep(timestep_embedding(t)), self.text(pooled)], dim=-1))
+        return F.silu(concatenate_conditions(self.timestep(timestep_embedding(t)), self.text(pooled)))
 
 
 class Modulation(nn.Module):

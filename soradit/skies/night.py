@@ -15,7 +15,7 @@ class Stars:
     def __init__(self, scene: Scene, camera: Camera, shape: tuple[int, int]) -> None:
         generator = np.random.default_rng((scene.seed, 2))
         height, width = shape
-        count = int(generator.uniform(500, 1600))
+        count = int(generator.uniform(300, 900))
         # The field is larger than the picture, so that stars turn in from outside.
         self._position = generator.uniform(-1.0, 1.0, (count, 2)) * max(shape)
         self._pole = generator.uniform((0.2, 0.1), (0.8, 0.5)) * (width, height)

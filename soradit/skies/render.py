@@ -77,35 +77,46 @@ def _night_sky(scene: Scene, camera: Camera) -> np.ndarray:
     return np.broadcast_to(sky, (3, len(camera.y), len(camera.x))).astype(np.float32)
 
 
-def _sun_disc(scene: Scene, camera: Camera, sun_elevation: float) -> np.ndarray:
-    """The sun's disc with the glow of lens and eye, (3, H, W)."""
-    sun = atmosphere.direction(sun_elevation, scene.sun_azimuth)
-    colour = atmosphere.sunlight(sun_elevation, scene.turbidity, altitude=300.0)
-    colour = colour / max(float(colour.max()), 1e-4)
-    angle = np.degrees(np.arccos(np.clip(camera.rays() @ sun, -1, 1)))
-    # Twice its true half-degree: what a camera's bloom makes of it.
-    disc = 6.0 * np.clip((0.55 - angle) / np.degrees(camera.pixel) + 0.5, 0, 1)
-    glow = 0.9 * np.exp(-angle / 1.6) + 0.16 * np.exp(-angle / 6.0)
+def _add_sun(lights: np.ndarray, scene: Scene, rays: np.ndarray, sun_elevation: float) -> None:
+    """Adds the sun's disc with the glow of lens and eye to (3, H, W)."""
     strength = np.clip((sun_elevation + 1.5) / 2, 0, 1)
-    return (strength * colour[:, None, None] * (disc + glow)).astype(np.float32)
+    if strength == 0:
+        return
+    colour = atmosphere.sunlight(sun_elevation, scene.turbidity, altitude=300.0)
+    colour = (strength * colour / max(float(colour.max()), 1e-4)).astype(np.float32)
+    away = rays - atmosphere.direction(sun_elevation, scene.sun_azimuth)
+    angle = np.degrees(np.sqrt((away * away).sum(axis=-1)))  # the chord, which is the angle where it matters
+    # Wider than its true half-degree and without an edge: what a camera's bloom makes of it.
+    light = 6.0 * np.exp(-((angle / 0.9) ** 2)) + 0.9 * np.exp(-angle / 2.2) + 0.16 * np.exp(-angle / 7.0)
+    lights += colour[:, None, None] * light
 
 
 class _Weather:
     """Rain and lightning."""
 
-    def __init__(self, scene: Scene, shape: tuple[int, int]) -> None:
+    def __init__(self, scene: Scene, camera: Camera) -> None:
         generator = np.random.default_rng((scene.seed, 10))
-        self._scene, self._shape = scene, shape
-        self._streaks = np.maximum(noise.spectral(generator, slope=0.35, low=2, stretch=14.0) - 1.1, 0)
-        self._rain_speed = 2.3 * shape[0]
+        self._shape = height, width = len(camera.y), len(camera.x)
+        shafts = noise.spectral(generator, slope=2.2, low=1, stretch=6.0)
+        streaks = noise.spectral(generator, slope=1.6, low=9, stretch=9.0)
+        self._curtains = [noise.wrap_border(texture[None]) for texture in (shafts, streaks)]
+        slant = generator.uniform(-0.25, 0.25)
+        rows = np.arange(height, dtype=np.float32)[:, None] / height
+        columns = np.arange(width, dtype=np.float32)[None, :] / width
+        self._u, self._v = 0.5 * (columns + slant * rows), np.broadcast_to(0.5 * rows, self._shape)
+        # Thin under the clouds, dense where the view runs far through it.
+        self._depth = (0.12 + 0.45 * np.exp(-camera.above / 0.3)).astype(np.float32)[:, None]
         self._flashes = np.cumsum(generator.uniform(0.35, 1.3, 40))
         self._places = generator.uniform(0.1, 0.9, 40)
 
     def rain(self, picture: np.ndarray, seconds: float, light: np.ndarray) -> None:
-        """Adds falling streaks, as bright as a share of ``light`` (3,)."""
-        rows = (np.arange(self._shape[0]) - int(self._rain_speed * seconds)) % noise.SIZE
-        streaks = self._streaks[rows][:, np.arange(self._shape[1]) % noise.SIZE]
-        picture += 0.16 * light[:, None, None].astype(np.float32) * streaks
+        """Hangs curtains as bright as ``light`` (3,) over the picture: broad shafts, and soft falling streaks."""
+        time = np.float32(seconds)
+        shafts = noise.lookup(self._curtains[0], self._u + 0.03 * time, self._v - 0.15 * time)[0]
+        streaks = noise.lookup(self._curtains[1], self._u, self._v - 0.4 * time)[0]
+        veil = np.clip(self._depth * (1 + 0.4 * shafts) + 0.012 * streaks, 0, 0.8)
+        grey = (0.5 * light + 0.5 * light.mean()).astype(np.float32)[:, None, None] * (1 + 0.05 * streaks)
+        picture += veil * (grey - picture)
 
     def flash(self, seconds: float) -> np.ndarray:
         """How much lightning brightens the clouds at a time, (1, W)."""
@@ -126,23 +137,27 @@ class _Stage:
         self.camera = camera = camera_of(scene, height, width)
         ends = (scene.sun_elevation, scene.sun_elevation + scene.sun_elevation_rate * seconds)
         self.skies = [_clear_sky(scene, camera, elevation) for elevation in ends]
-        self.discs = None if scene.hour == "night" else [_sun_disc(scene, camera, elevation) for elevation in ends]
+        self.rays = camera.rays()
         self.lights = [self._light(sky, elevation) for sky, elevation in zip(self.skies, ends, strict=True)]
         night_sun = atmosphere.direction(scene.moon_elevation, scene.moon_azimuth)
         self.sun = night_sun if scene.hour == "night" else atmosphere.direction(ends[0], scene.sun_azimuth)
-        self.field = CloudField(scene, camera, self.sun, middle=seconds / 2) if scene.clouds != "clear" else None
-        self._prepare_clouds()
+        self.field = CloudField(scene, self.shape, self.sun, middle=seconds / 2) if scene.clouds != "clear" else None
+        self.forward = (2.2 * atmosphere.henyey_greenstein(camera.rays() @ self.sun, 0.72)).astype(np.float32)
         self._prepare_night()
         ambient, direct = self.lights[0]
         horizon = self.skies[0][:, np.argmin(np.abs(camera.y - 0.05))].mean(axis=1)
+        haze = 0.5 * (horizon + horizon.mean())
+        # Air between here and the hills is less bright than the glow behind them.
+        dim = min(1.0, 0.3 / float(haze.max()))
         self.ground: Hills | Sea | None = None
         if scene.horizon == "hills":
-            self.ground = Hills(scene, camera, horizon, 2.2 * ambient + 0.8 * direct)
+            sun_height = max(float(self.sun[1]), 0.0)
+            self.ground = Hills(scene, camera, dim * haze, 2.2 * ambient + 1.2 * sun_height * direct)
         elif scene.horizon == "sea":
             self.ground = Sea(scene, camera, ambient * 2 + direct * 0.4)
-        self.mist_colour = (0.65 * horizon + 0.25 * horizon.mean() + 0.06 * direct).astype(np.float32)
+        self.mist_colour = (0.9 * min(1.0, 2 * dim) * haze + 0.03 * direct).astype(np.float32)
         self.mist = (0.8 * np.exp(-np.abs(camera.y) / 0.07)).astype(np.float32)[:, None]
-        self.weather = _Weather(scene, self.shape)
+        self.weather = _Weather(scene, camera)
         # Half a grey level of noise hides the steps that 8 bits leave in smooth skies.
         self.dither = np.random.default_rng((scene.seed, 11)).uniform(0, 1, self.shape).astype(np.float32)
 
@@ -152,18 +167,11 @@ class _Stage:
         mean = sky[:, self.camera.y > 0].mean(axis=(1, 2))
         if scene.hour == "night":
             moonlight = {"none": 0.0, "crescent": 0.2, "half": 0.5, "full": 1.0}[scene.moon]
-            return 1.1 * mean + 0.002, moonlight * np.array([0.075, 0.085, 0.10])
+            return 1.3 * mean + 0.006, moonlight * np.array([0.075, 0.085, 0.10])
         colour = atmosphere.sunlight(sun_elevation, scene.turbidity)
         colour = colour / max(float(colour.max()), 1e-4)
         ambient = 0.75 * mean + 0.45 * mean.mean()
         return ambient, _level(_SUN_LEVEL, sun_elevation) * colour
-
-    def _prepare_clouds(self) -> None:
-        cosine = self.camera.rays() @ self.sun
-        self.forward = (2.2 * atmosphere.henyey_greenstein(cosine, 0.72)).astype(np.float32)
-        distance = 1.0 / (self.camera.above + 0.06)
-        thick = self.scene.clouds in ("overcast", "storm")
-        self.reach = np.exp(-((distance / (24 if thick else 11)) ** 2)).astype(np.float32)[:, None]
 
     def _prepare_night(self) -> None:
         scene = self.scene
@@ -179,8 +187,9 @@ class _Stage:
         share = np.float32(time / self.seconds)
         picture = self.skies[0] + share * (self.skies[1] - self.skies[0])
         lights = np.zeros_like(picture)
-        if self.discs is not None:
-            lights += self.discs[0] + share * (self.discs[1] - self.discs[0])
+        if self.scene.hour != "night":
+            elevation = self.scene.sun_elevation + self.scene.sun_elevation_rate * time
+            _add_sun(lights, self.scene, self.rays, elevation)
         if self.stars is not None:
             self.stars.add(lights, time)
         if self.meteors is not None:
@@ -196,24 +205,17 @@ class _Stage:
         if self.field is None:
             picture += lights
             return
-        share = time / self.seconds
-        ambient, direct = (a + share * (b - a) for a, b in zip(*self.lights, strict=True))
-        look = self.field.look
-        direct = look.shade * direct
-        ambient = (0.45 + 0.55 * look.shade) * ambient
-        density, rise = self.field.density(time)
-        clear = np.exp(-density)
-        cover = (look.opacity * self.reach) * (1 - clear)
-        body = 1 - look.darkness * (1 - np.sqrt(clear))
-        facing = np.clip(0.62 + look.relief * rise, 0.12, 1.25)
-        shine = (0.55 * body * facing + self.forward * clear * (0.3 + 0.7 * facing)).astype(np.float32)
+        share = np.float32(time / self.seconds)
+        ambient, direct = (self.field.look.shade * (a + share * (b - a)) for a, b in zip(*self.lights, strict=True))
+        through, sunlit, skylit = self.field.march(time)
+        # Thin edges scatter sunlight forwards: the silver lining.
+        sunlit = 0.5 * sunlit + 1.5 * self.forward * through * (1 - through)
         if self.scene.lightning:
-            body = body + 4.0 * self.weather.flash(time)
-        picture += lights * (1 - cover) ** 3
-        soft = (body * (0.8 + 0.2 * facing)).astype(np.float32)
+            skylit = skylit * (1 + 4.0 * self.weather.flash(time))
+        picture *= through
+        picture += lights * through**3
         for channel in range(3):
-            cloud = np.float32(ambient[channel]) * soft + np.float32(direct[channel]) * shine
-            picture[channel] += cover * (cloud - picture[channel])
+            picture[channel] += np.float32(ambient[channel]) * skylit + np.float32(direct[channel]) * sunlit
 
     def frame(self, time: float) -> np.ndarray:
         """One frame, (H, W, 3) uint8."""
@@ -224,7 +226,7 @@ class _Stage:
         if self.scene.mist:
             picture += self.mist * (self.mist_colour[:, None, None] - picture)
         if self.scene.rain:
-            self.weather.rain(picture, time, self.lights[0][0])
+            self.weather.rain(picture, time, 0.6 * self.lights[0][0])
         # Film: 1 - exp(-light) rolls the highlights off, the root is a gamma of 2.
         film = np.sqrt(1 - np.exp(-1.35 * np.maximum(picture, 0)))
         return np.minimum(film * 255 + self.dither, 255).astype(np.uint8).transpose(1, 2, 0)

@@ -16,15 +16,15 @@ HOURS: tuple[Hour, ...] = get_args(Hour)
 DRIFTS: tuple[Drift, ...] = get_args(Drift)
 
 # Share of clips, and the range of sun elevations in degrees at the clip's first frame.
-_HOUR_SHARES = (0.20, 0.07, 0.12, 0.10, 0.18, 0.10, 0.15, 0.08)
+_HOUR_SHARES = (0.18, 0.10, 0.12, 0.11, 0.15, 0.11, 0.13, 0.10)
 _SUN_ELEVATION_DEGREES: dict[Hour, tuple[float, float]] = {
     "night": (-40.0, -19.0),
     "dawn": (-8.0, -4.5),
-    "sunrise": (-0.5, 3.5),
+    "sunrise": (-1.0, 3.0),
     "morning": (12.0, 26.0),
     "noon": (42.0, 66.0),
     "afternoon": (20.0, 38.0),
-    "sunset": (-0.5, 4.5),
+    "sunset": (0.0, 4.5),
     "dusk": (-8.0, -4.5),
 }
 _RISING: tuple[Hour, ...] = ("dawn", "sunrise", "morning")
@@ -33,23 +33,23 @@ _COVER: dict[Clouds, tuple[float, float]] = {
     "clear": (0.0, 0.0),
     "scattered": (0.22, 0.36),
     "broken": (0.48, 0.66),
-    "overcast": (0.97, 0.99),
+    "overcast": (0.975, 0.995),
     "cirrus": (0.45, 0.75),
-    "storm": (0.93, 0.99),
+    "storm": (0.965, 0.995),
 }
 _CLOUD_SHARES: dict[Clouds, float] = {
-    "clear": 0.14,
-    "scattered": 0.27,
-    "broken": 0.23,
-    "overcast": 0.11,
-    "cirrus": 0.16,
-    "storm": 0.09,
+    "clear": 0.12,
+    "scattered": 0.24,
+    "broken": 0.22,
+    "overcast": 0.14,
+    "cirrus": 0.15,
+    "storm": 0.13,
 }
 # Fractions of the picture's width that mid-picture clouds travel in a second.
 _DRIFT_RATE: dict[Speed, tuple[float, float]] = {
-    "slow": (0.025, 0.040),
-    "moderate": (0.050, 0.075),
-    "fast": (0.090, 0.130),
+    "slow": (0.035, 0.050),
+    "moderate": (0.065, 0.085),
+    "fast": (0.110, 0.150),
 }
 
 
@@ -84,6 +84,8 @@ class Scene:
     """Where eye level stands, as a fraction of the height from the top; above 1 it is out of the picture."""
     field_of_view: float
     """Horizontal, degrees."""
+    growth: float = 0.0
+    """How fast the clouds gain height, in standard deviations of the cloud plane a second; negative: they decay."""
     aurora: bool = False
     shooting_star: bool = False
     rain: bool = False
@@ -117,7 +119,7 @@ def _draw_sun(generator: np.random.Generator, hour: Hour) -> dict[str, float]:
     azimuth = generator.normal(0.0, 18.0) if low_sun else generator.uniform(-180, 180)
     return {
         "sun_elevation": float(generator.uniform(low, high)),
-        "sun_elevation_rate": float(sign * generator.uniform(0.1, 0.4)),
+        "sun_elevation_rate": float(sign * generator.uniform(0.2, 0.7)),
         "sun_azimuth": float(azimuth),
         "turbidity": float(generator.uniform(1.0, 4.5)),
     }
@@ -126,18 +128,19 @@ def _draw_sun(generator: np.random.Generator, hour: Hour) -> dict[str, float]:
 def _draw_clouds(generator: np.random.Generator, hour: Hour) -> dict[str, object]:
     shares = dict(_CLOUD_SHARES)
     if hour == "night":
-        shares |= {"clear": 0.38, "overcast": 0.05, "storm": 0.05}
+        shares |= {"clear": 0.26, "overcast": 0.07, "storm": 0.08}
     elif hour not in ("morning", "noon", "afternoon"):
-        shares |= {"overcast": 0.03, "storm": 0.05}
+        shares |= {"overcast": 0.08, "storm": 0.09}
     kind = _choose(generator, shares)
     speed: Speed = ("slow", "moderate", "fast")[generator.choice(3, p=(0.3, 0.35, 0.35))]
-    drift = DRIFTS[generator.choice(8, p=(0.25, 0.25, 0.14, 0.12, 0.06, 0.06, 0.06, 0.06))]
+    drift = DRIFTS[generator.choice(len(DRIFTS))]
     return {
         "clouds": kind,
         "cloud_cover": float(generator.uniform(*_COVER[kind])),
         "drift": drift,
         "drift_speed": speed,
         "drift_rate": float(generator.uniform(*_DRIFT_RATE[speed])),
+        "growth": float(generator.uniform(0.08, 0.16) * generator.choice((-1, 0, 0, 0, 1))),
     }
 
 
@@ -162,9 +165,9 @@ def draw_scene(seed: int) -> Scene:
     kind = clouds["clouds"]
     open_sky = kind in ("clear", "scattered", "cirrus")
     night = hour == "night"
-    aurora = bool(night and open_sky and generator.random() < 0.22)
-    moonlit = night and not aurora and kind not in ("overcast", "storm") and generator.random() < 0.42
-    phase: Phase = ("crescent", "half", "full")[generator.choice(3, p=(0.3, 0.25, 0.45))] if moonlit else "none"
+    aurora = bool(night and open_sky and generator.random() < 0.30)
+    moonlit = night and not aurora and kind not in ("overcast", "storm") and generator.random() < 0.5
+    phase: Phase = ("crescent", "half", "full")[generator.choice(3, p=(0.3, 0.3, 0.4))] if moonlit else "none"
     half_view = float(view["field_of_view"]) / 2  # type: ignore[arg-type]
     return Scene(
         seed=seed,
@@ -175,7 +178,7 @@ def draw_scene(seed: int) -> Scene:
         stars=bool(night and kind not in ("overcast", "storm")),
         aurora=aurora,
         shooting_star=bool(night and open_sky and not aurora and generator.random() < 0.15),
-        rain=bool(kind in ("overcast", "storm") and not night and generator.random() < 0.3),
+        rain=bool(kind in ("overcast", "storm") and not night and generator.random() < 0.45),
         lightning=bool(kind == "storm" and generator.random() < 0.4),
         **sun,  # type: ignore[arg-type]
         **clouds,  # type: ignore[arg-type]

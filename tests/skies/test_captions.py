@@ -1,15 +1,18 @@
 """Captions: varied, distinct, repeatable, and true."""
 
 import re
+from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
-from soradit.skies.captions import captions
+from soradit.skies.captions import captions, mirror_caption
 from soradit.skies.scene import Scene, draw_scene
 
 _SCENES = [draw_scene(seed) for seed in range(400)]
 
 
+@lru_cache(maxsize=len(_SCENES))
 def _texts(scene: Scene) -> list[str]:
     return [text.lower() for text in captions(scene, scene.seed, 6)]
 
@@ -31,6 +34,47 @@ def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
     assert min(len(text.split()) for text in texts) == 2
 
 
+def test_a_mirrored_clip_has_the_mirrored_captions() -> None:
+    other = {"left": "right", "right": "left"}
+    sided = [scene for scene in _SCENES[:100] if scene.drift.endswith(("left", "right"))]
+    changed = 0
+    for scene in sided:
+        depth, _, side = scene.drift.rpartition("-")
+        mirrored = replace(scene, drift="-".join(filter(None, (depth, other[side]))))  # type: ignore[arg-type]
+        texts = captions(scene, 3, 6)
+        assert captions(mirrored, 3, 6) == [mirror_caption(text) for text in texts]
+        changed += sum(mirror_caption(text) != text for text in texts)
+    assert changed > len(sided)
+
+
+@pytest.mark.parametrize(
+    ("text", "mirrored"),
+    [
+        ("clouds from left to right", "clouds from right to left"),
+        ("Leftwards, a bright sky", "Rightwards, a bright sky"),
+        ("RIGHT and leftmost", "LEFT and rightmost"),
+        ("bright upright clouds, some light left over", "bright upright clouds, some light right over"),
+    ],
+)
+def test_mirroring_exchanges_whole_words_and_is_its_own_inverse(text: str, mirrored: str) -> None:
+    assert mirror_caption(text) == mirrored
+    assert mirror_caption(mirrored) == text
+
+
+def test_no_side_is_named_where_the_clouds_have_none() -> None:
+    for scene in _SCENES[:100]:
+        if scene.drift in ("towards", "away"):
+            assert all(mirror_caption(text) == text for text in captions(scene, 1, 4))
+
+
+@pytest.mark.parametrize("word", [
+    "dusk", "twilight", "daybreak", "dawn", "midnight", "midday", "grey", "gray", "gloomy", "sunny", "overcast",
+    "cloudless", "stratus", "cumulus", "cirrus", "sora",
+])  # fmt: skip
+def test_everyday_words_are_used(word: str) -> None:
+    assert any(word in text for scene in _SCENES for text in _texts(scene))
+
+
 @pytest.mark.parametrize(
     ("pattern", "fact"),
     [
@@ -47,6 +91,11 @@ def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
         (r"sunrise", lambda scene: scene.hour in ("sunrise", "dawn")),
         (r"night\b|midnight", lambda scene: scene.hour == "night"),
         (r"\bnoon|midday|daylight", lambda scene: scene.daylight),
+        (r"sunny|sunshine", lambda scene: scene.daylight and scene.clouds != "overcast"),
+        (r"gr[ea]y", lambda scene: scene.daylight and scene.clouds == "overcast"),
+        (r"gloomy", lambda scene: scene.clouds in ("overcast", "storm")),
+        (r"growing|swelling|building up", lambda scene: scene.growth > 0),
+        (r"dissolving|shrinking|fading", lambda scene: scene.growth < 0),
         (r"clear sky|cloudless", lambda scene: scene.clouds == "clear"),
         (r"leftwards|right to left|to the left", lambda scene: "left" in scene.drift),
         (r"rightwards|left to right|to the right", lambda scene: "right" in scene.drift),

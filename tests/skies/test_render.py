@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from soradit.skies.atmosphere import direction
+from soradit.skies.clouds import CloudField
 from soradit.skies.render import render
 from soradit.skies.scene import HOURS, Drift, Hour, Scene, draw_scene
 
@@ -85,6 +87,51 @@ def test_clouds_drift_as_the_scene_says(drift: Drift, axis: int, sign: int) -> N
     shift = _shift(before, after)
     assert sign * shift[axis] >= 1
     assert abs(shift[1 - axis]) <= abs(shift[axis])
+
+
+@pytest.mark.parametrize(
+    ("drift", "down", "right"),
+    [("towards-left", -1, -1), ("towards-right", -1, 1), ("away-left", 1, -1), ("away-right", 1, 1)],
+)
+def test_diagonal_drift_is_seen_in_both_directions(drift: Drift, down: int, right: int) -> None:
+    frames = render(_scene(drift=drift), num_frames=13, height=128, width=128, fps=16)[[0, 12]]
+    # The middle of the picture: perspective spreads and gathers motion towards the sides.
+    before, after = frames[:, 24:88, 32:96].astype(float).mean(axis=-1)
+    shift = _shift(before, after)
+    assert down * shift[0] >= 1
+    assert right * shift[1] >= 1
+
+
+def _blueness(frames: np.ndarray) -> np.ndarray:
+    return (frames[..., 2].astype(float) - frames[..., 0]).mean(axis=(1, 2))
+
+
+def test_clouds_grow_and_decay() -> None:
+    scene = replace(_scene(), drift_rate=0.0)
+    growing, decaying = (
+        _blueness(render(replace(scene, growth=growth), num_frames=5, height=64, width=64, fps=2))
+        for growth in (0.15, -0.15)
+    )
+    assert growing[0] > growing[2] > growing[4]
+    assert decaying[0] < decaying[2] < decaying[4]
+
+
+def test_thick_clouds_are_darker_than_their_thin_edges_against_a_low_sun() -> None:
+    scene = replace(_scene("sunset"), clouds="scattered", cloud_cover=0.3, sun_azimuth=0.0)
+    field = CloudField(scene, (96, 96), direction(2.0, 0.0), middle=0.5)
+    through, sunlit, _ = field.march(0.5)
+    cover = 1 - through
+    brightness = sunlit / np.maximum(cover, 1e-3)
+    thick, thin = cover > 0.98, (cover > 0.1) & (cover < 0.6)
+    assert brightness[thick].mean() < 0.8 * brightness[thin].mean()
+
+
+def test_pictures_are_smooth_even_where_it_rains_at_sea() -> None:
+    scene = replace(_scene(), clouds="storm", cloud_cover=0.98, rain=True, horizon="sea", horizon_row=0.8)
+    frame = render(scene, num_frames=1, height=128, width=128, fps=16)[0].astype(float).mean(axis=-1)
+    # What 4x4 averages cannot show is noise to an autoencoder.
+    coarse = frame.reshape(32, 4, 32, 4).mean(axis=(1, 3)).repeat(4, axis=0).repeat(4, axis=1)
+    assert np.abs(frame - coarse).mean() < 0.25 * np.abs(frame - frame.mean()).mean()
 
 
 @pytest.mark.parametrize("hour", HOURS)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from soradit.skies.scene import HOURS, draw_scene
+from soradit.skies.scene import DRIFTS, HOURS, draw_scene
 from soradit.tasks.skies import scene_seed
 
 
@@ -16,6 +16,12 @@ def test_every_hour_is_frequent() -> None:
     assert set(counts) == set(HOURS)
     assert min(counts.values()) > 15
     assert counts["night"] > 80
+
+
+def test_drifts_are_even() -> None:
+    counts = Counter(draw_scene(seed).drift for seed in range(800))
+    assert set(counts) == set(DRIFTS)
+    assert min(counts.values()) > 70
 
 
 def test_facts_agree() -> None:
