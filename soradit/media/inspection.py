@@ -1,5 +1,7 @@
 """What a video file really holds, found by decoding all of it, beside what its header says."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -9,8 +11,9 @@ import av
 
 from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, transfer_of
 from soradit.media.decoding import Damaged, open_video, reason
-from soradit.media.video import VideoInfo, describe
+from soradit.media.video import VideoInfo, describe, early_seconds
 
+SIGN_OF_LIFE_FRAMES = 16
 _RANGES = {1: "tv", 2: "pc"}
 
 
@@ -37,26 +40,40 @@ class Inspection:
     is_interlaced: bool
     num_frames: int  # that decode, up to the damage if there is any
     seconds: float  # from the first frame to the end of the last
+    tick_seconds: float  # of the file's clock
     fps: float | None  # None when the rate varies
     damage: str | None  # why decoding stopped early
+
+    def num_frames_at(self, fps: float) -> int:
+        """How many frames ``iterate_frames`` gives at that rate, up to the damage."""
+        return math.ceil((self.seconds - early_seconds(self.tick_seconds)) * fps)
 
 
 def inspect_video(path: Path) -> Inspection:
     """Decode a whole file, keeping none of it. Raises SoraditError when not even its first frame is readable."""
+    (inspection,) = filter(None, inspecting(path))
+    return inspection
+
+
+def inspecting(path: Path) -> Iterator[Inspection | None]:
+    """``inspect_video`` with signs of life: None from time to time, and at last the inspection."""
     times, damage = [], None
     with open_video(path) as video:
         try:
             for shown in video.frames():
                 times.append((shown.begin, shown.end))
+                if len(times) % SIGN_OF_LIFE_FRAMES == 0:
+                    yield None
         except (Damaged, av.FFmpegError) as error:
             damage = reason(error)
         info, tick = describe(video), video.header.time_base
-        return Inspection(
+        yield Inspection(
             info=info,
             colour=_colour(video.first),
             is_interlaced=video.is_interlaced,
             num_frames=len(times),
             seconds=times[-1][1] if times else 0.0,
+            tick_seconds=float(tick),
             fps=_constant_rate([round(begin / tick) for begin, _ in times], tick, info.fps),
             damage=damage,
         )

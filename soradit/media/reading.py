@@ -10,9 +10,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from soradit.errors import SoraditError
-from soradit.media.video import VideoInfo, iterate_frames, probe_video
+from soradit.media.inspection import SIGN_OF_LIFE_FRAMES, Inspection, inspecting
+from soradit.media.video import VideoInfo, iterate_frames, probe_video, read_video
+from soradit.media.writing import encode_jpeg
 
-SIGN_OF_LIFE_FRAMES = 16
+THUMBNAIL_PIXELS = 192
+"""The longer side of a picture on the sheet."""
 
 
 class TooShort(SoraditError):
@@ -36,6 +39,10 @@ class Reading:
         if not self.buckets:
             return self.height, self.width
         return bucket_size(info.height / info.width, self.height * self.width, self.token_size[1:])
+
+    def drawn_from(self, num_frames: int, window_frames: int) -> list[int]:
+        """The lengths of the segments that windows of so many frames are drawn from; with buckets, shorter ones too."""
+        return [length for length in self.cut(num_frames) if self.buckets or length >= window_frames]
 
     def cut(self, num_frames: int) -> list[int]:
         """The lengths of a clip's segments: whole tokens; what is left over at the end is trimmed.
@@ -97,3 +104,22 @@ def read_segments(path: Path, reading: Reading) -> Iterator[UInt8[np.ndarray, "T
     if rest := lengths[-1] % reading.max_segment_frames:
         yield np.stack(frames[:rest])
     yield from damage
+
+
+def look_at(path: Path, reading: Reading, *, thumbnails: bool) -> Iterator[Inspection | list[bytes] | None]:
+    """What a clip is, by decoding all of it, then JPEGs of it as training would crop it; signs of life between.
+
+    The pictures are of the first frame, and with ``thumbnails``, smaller, of the middle one too. Raises SoraditError
+    when not even the first frame can be read.
+    """
+    found = None
+    for each in inspecting(path):
+        found = each or found
+        yield each
+    assert found is not None
+    height, width = reading.size(found.info)
+    scale = min(1.0, THUMBNAIL_PIXELS / max(height, width)) if thumbnails else 1.0
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    seconds = [0.0, found.seconds / 2] if thumbnails and found.num_frames > 1 else [0.0]
+    frames = [read_video(path, size=size, start_seconds=second, num_frames=1)[0][0] for second in seconds]
+    yield [encode_jpeg(frame) for frame in frames]

@@ -18,7 +18,7 @@ from soradit.media.conversion import Converter, orientation_of
 from soradit.media.decoding import FORMATS, IMAGE_FORMATS, Damaged, OpenVideo, Shown, open_video, reason
 
 ROUNDED_SECONDS = 0.0005
-"""Containers round times, Matroska to milliseconds: a frame may be shown so much earlier than it says."""
+"""Containers round times, Matroska to milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,7 @@ def iterate_frames(
             height=height, width=width, pixel_aspect=video.header.pixel_aspect, orientation=orientation_of(video.first)
         )
         shown = _until_damage(video.frames(start_seconds=start_seconds), on_damage)
-        tick_seconds = float(video.header.time_base)
-        for frame, times in _sampled(shown, fps, start_seconds, min(ROUNDED_SECONDS, tick_seconds / 2) + 1e-6):
+        for frame, times in _sampled(shown, fps, start_seconds, early_seconds(float(video.header.time_base))):
             picture = convert(frame)
             for _ in range(times):
                 yield picture
@@ -104,6 +103,11 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
     """
     with closing(iterate_frames(path, size=size, formats=IMAGE_FORMATS)) as frames:
         return next(frames)
+
+
+def early_seconds(tick_seconds: float) -> float:
+    """How much earlier than it says a frame may be shown: as its time may have been rounded, and a little more."""
+    return min(ROUNDED_SECONDS, tick_seconds / 2) + 1e-6
 
 
 def describe(video: OpenVideo) -> VideoInfo:
