@@ -18,6 +18,8 @@ from soradit.media.decoding import Unreadable
 
 STALL_SECONDS = 60.0
 """A job that gives no sign of life for so long hangs."""
+START_SECONDS = 120.0
+"""So long a process may take to start, on a busy machine."""
 POLL_SECONDS = 0.2
 
 Job = Callable[..., Iterator[Any]]
@@ -72,7 +74,7 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
-        self.is_idle = True
+        self.is_idle, self.has_started = True, False
 
     def start(self, job: Job, arguments: tuple) -> None:
         self.name = arguments[0]
@@ -89,14 +91,16 @@ class _Worker:
                     kind, value = self.connection.recv()
                 except (EOFError, OSError):
                     raise self._death() from None
-                if kind == "value" and value is not None:
-                    yield value
-                elif kind != "value":
+                self.has_started = True
+                if kind in ("done", "error"):
                     self.is_idle = True
-                    if kind == "error":
-                        raise value
+                if kind == "error":
+                    raise value
+                if kind == "done":
                     return
-            elif time.monotonic() - heard > stall_seconds:
+                if value is not None:
+                    yield value
+            elif time.monotonic() - heard > (stall_seconds if self.has_started else START_SECONDS):
                 raise Unreadable(f"{self.name}: its decoder hangs: nothing came of it for {stall_seconds:g} s")
             while_waiting()
 
@@ -124,6 +128,7 @@ def _serve(connection: Connection) -> None:
     """Do one job after another until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
     try:
+        connection.send(("started", None))
         while True:
             job, arguments = connection.recv()
             try:

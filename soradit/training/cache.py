@@ -134,11 +134,7 @@ def content_hash(path: Path) -> str:
     try:
         key = _version(path)
         if key not in _contents:
-            with open(path, "rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            _contents[key] = digest.hexdigest()[:24]
+            _contents[key] = _hash(path)
         return _contents[key]
     except OSError as error:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
@@ -167,6 +163,14 @@ def _kept_contents(folder: Path) -> dict[str, list]:
         return {name: version for name, version in kept.items() if len(version) == 3}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:24]
 
 
 def _version(path: Path) -> tuple[str, int, int]:

@@ -1,10 +1,17 @@
 """Encoding: once, found again by content, and clips that can't be read are named."""
 
+import contextlib
+import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +24,7 @@ from soradit.model.weights import load_autoencoder, load_generation_config, load
 from soradit.report import Report
 from soradit.tasks import encode as encode_module
 from soradit.tasks.encode import EncodeSummary, encode
+from soradit.training import cache as cache_module
 from soradit.training.cache import read_text, segments_of
 
 
@@ -166,3 +174,119 @@ def test_long_clips_are_encoded_in_segments(
     clip: Clip = find_clips(folder)[0]
     assert [segment.length for segment in segments_of(clip, cache.latents_path(clip))] == [2, 2, 1]
     assert not (folder / "cache" / "text").exists()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def start_encoding(weights: Path, folder: Path, cache: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "soradit", "encode", str(folder), "--weights", str(weights), "-o", str(cache)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def killed_at(weights: Path, folder: Path, cache: Path, seconds: float) -> None:
+    process = start_encoding(weights, folder, cache)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    process.communicate()
+
+
+def kill_and_compare(weights: Path, folder: Path, tmp_path: Path, moments: int) -> None:
+    """Killed at so many moments of its own time, another cache each; the next run puts it right, to the byte."""
+    began = time.monotonic()
+    assert start_encoding(weights, folder, tmp_path / "whole").wait(300) == 0
+    seconds = time.monotonic() - began
+    expected = everything(tmp_path / "whole")
+    assert len(expected) > 20
+    random = Random(0)
+    for moment in range(moments):
+        cache = tmp_path / f"cut-{moment}"
+        killed_at(weights, folder, cache, seconds * random.uniform(0.3, 1.0))
+        assert start_encoding(weights, folder, cache).wait(300) == 0
+        assert everything(cache) == expected
+
+
+def test_a_killed_encoding_is_finished_by_the_next(
+    weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    kill_and_compare(weights, folder, tmp_path_factory.mktemp("caches"), 1)
+
+
+@pytest.mark.slow
+def test_twenty_killed_encodings_are_finished(
+    weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    kill_and_compare(weights, folder, tmp_path_factory.mktemp("caches"), 20)
+
+
+def test_two_processes_share_the_work(weights: Path, folder: Path, run: Callable[..., EncodeSummary]) -> None:
+    run()
+    both = [start_encoding(weights, folder, folder / "shared") for _ in range(2)]
+    assert [process.wait(300) for process in both] == [0, 0]
+    shared = everything(folder / "shared")
+    assert shared == everything(folder / "cache")
+    names = [
+        json.loads(line)["name"]
+        for line in shared[
+            next(name for name in shared if "latents" in name and name.endswith("index.jsonl"))
+        ].splitlines()
+    ]
+    assert len(names) == 8
+
+
+def test_verify(soradit: Callable, run: Callable[..., EncodeSummary], folder: Path) -> None:
+    run()
+    given = ("encode", folder, "-o", folder / "cache", "--verify")
+    assert soradit(*given).err == "21 files, all as they were written\n"
+    victim = next((folder / "cache").rglob("latents/*/*.safetensors"))
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    ended = soradit(*given)
+    assert ended.exit_code == 1
+    assert f"damaged or missing: {victim}" in ended.err
+    assert "1 of 21 files" in ended.error
+    run()
+    assert victim.read_bytes() == content
+    assert soradit("encode", folder, "-o", folder / "none", "--verify").error.endswith("none: holds no cache")
+
+
+def test_buckets_keep_each_clips_shape(run: Callable[..., EncodeSummary], folder: Path, weights: Path) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (20, 36, 64, 3), dtype=np.uint8)
+    write_video(folder / "wide.mp4", wide, fps=16)
+    write_video(folder / "still.mp4", wide[:1], fps=16)
+    for name in ("wide", "still"):
+        (folder / f"{name}.txt").write_text(name)
+    config = replace(load_generation_config(weights), height=128, width=128)
+    summary = run(config=config, buckets=True)
+    shapes = {}
+    for clip in summary.clips:
+        (segment,) = segments_of(clip, summary.cache.latents_path(clip))
+        shapes[clip.path.stem] = (segment.length, segment.height, segment.width)
+    assert (shapes["00"], shapes["wide"], shapes["still"]) == ((5, 4, 4), (5, 3, 5), (1, 3, 5))
+
+
+def test_damaged_clips_are_used_up_to_their_damage_where_asked(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
+    write_video(folder / "00.mp4", noise, fps=16, overwrite=True)
+    truncate(folder / "00.mp4")
+    notes = Notes()
+    assert len(run(report=notes, keep_damaged=True).clips) == 12
+    assert [line.startswith(f"used up to its damage: {folder / '00.mp4'}") for line in notes.lines] == [True]
+    for _ in range(2):
+        notes = Notes()
+        assert len(run(report=notes).clips) == 11
+        assert [line.startswith(f"left out: {folder / '00.mp4'}: ") for line in notes.lines] == [True]
+
+
+def test_hashes_of_clips_are_kept(
+    run: Callable[..., EncodeSummary], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    monkeypatch.setattr(cache_module, "_contents", {})
+    hashed = []
+    monkeypatch.setattr(cache_module, "_hash", lambda path, hash=cache_module._hash: hashed.append(path) or hash(path))
+    (folder / "01.mp4").write_bytes((folder / "02.mp4").read_bytes())
+    run()
+    assert hashed == [folder / "01.mp4"]
