@@ -2,9 +2,9 @@
 
 Patches are projected to features by weights, bias and ReLU; then, in stages, features of neighbouring patches are
 mixed by residual layers and merged 2 x 2, until one latent vector stands for 4 x 32 x 32 pixels. The decoder runs
-the same stages backwards, and its first layer sees a latent vector's neighbours too, so that tokens meet without a
-seam. Residual layers start as the identity, so that a freshly fitted model (see ``soradit.model.fitting``) is a linear
-map, and training only adds to it.
+the same stages backwards; its first layer sees a latent vector's neighbours too, and steps between tokens are levelled
+at the end, so that tokens meet without a seam. Residual layers start as the identity, so that a freshly fitted model
+(see ``soradit.model.fitting``) is a linear map, and training only adds to it.
 """
 
 import math
@@ -20,6 +20,9 @@ from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
+
+MAX_STEP = 0.03
+"""Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,29 @@ def neighbourhoods(latents: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h 
     padded = F.pad(rearrange(latents, "b t h w c -> b c t h w"), (1, 1, 1, 1, 1, 1), mode="replicate")
     cubes = padded.unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
     return rearrange(cubes, "b c t h w i j k -> b t h w (i j k c)")
+
+
+def level_borders(
+    video: Float[Tensor, "b frames height width 3"], token_size: PatchSize
+) -> Float[Tensor, "b frames height width 3"]:
+    """Video whose tokens meet smoothly: a step between two of them is spread over the pixels nearest to their border.
+
+    A step is what the mean of the slopes on both sides does not explain. As video codecs do (List et al. 2003,
+    Adaptive deblocking filter), on the outermost eighth of a token, and by no more than MAX_STEP.
+    """
+    for axis, length in enumerate(token_size, start=1):
+        if length == 1:
+            continue
+        tokens = video.movedim(axis, -1).unflatten(-1, (-1, length))
+        before, after = tokens[..., :-1, :], tokens[..., 1:, :]
+        slopes = (before[..., -1] - before[..., -2]) + (after[..., 1] - after[..., 0])
+        step = (after[..., 0] - before[..., -1] - slopes / 2).clamp(-MAX_STEP, MAX_STEP)
+        reach = max(1, length // 8)
+        ramp = F.pad((torch.arange(reach, device=video.device) + 0.5) / (2 * reach), (length - reach, 0))
+        up, down = step[..., None] * ramp, step[..., None] * ramp.flip(0)
+        tokens = tokens + F.pad(up, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0))
+        video = tokens.flatten(-2).movedim(-1, axis)
+    return video
 
 
 class LinearReLU(nn.Linear):
@@ -117,7 +143,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        self.patch_size = config.patch_size
+        self.patch_size, self.token_size = config.patch_size, config.token_size
         first, *later = widths = config.widths[::-1]
         self.project = LinearReLU(27 * config.latent_channels, first)
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
@@ -128,7 +154,7 @@ class Decoder(nn.Module):
         x = self.blocks[0](self.project(neighbourhoods(latents)))
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
-        return unpatchify(self.to_pixels(x), self.patch_size)
+        return level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
 
 
 class Autoencoder(nn.Module):

@@ -144,7 +144,7 @@ class FeedForward(nn.Sequential):
     """The same two layers at every token: step 10."""
 
     def __init__(self, *, width: int, ratio: int) -> None:
-        super().__init__(nn.Linear(width, ratio * width), nn.GELU("tanh"), nn.Linear(ratio * width, width))
+        super().__init__(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
 
 class Block(nn.Module):

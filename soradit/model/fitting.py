@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from soradit.media.patches import PatchSize, patchify
 from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods, to_float
 
-RELU_MARGIN = 3.0
-"""Standard deviations that a bias lifts features by, so that the ReLU passes nearly all of them at first."""
+RELU_MARGIN = 8.0
+"""Standard deviations that a bias lifts features by, so that the ReLU passes all of them at first: a sunset's yellow
+lies further from the mean than a normal distribution would have it, and cut off it comes out as speckles."""
 LATENT_WHITENING = 0.25
 """Latents are divided by variance ** this: 0 keeps the pixels' proportions, 0.5 makes all directions equal."""
 EXPECTED_NOISE = 0.05

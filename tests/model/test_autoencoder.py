@@ -7,7 +7,15 @@ from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.media.patches import patchify, unpatchify
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, Decoder, ResidualBlock, to_float, to_uint8
+from soradit.model.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    Decoder,
+    ResidualBlock,
+    level_borders,
+    to_float,
+    to_uint8,
+)
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 
 SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
@@ -144,3 +152,27 @@ def test_pixels_survive_the_way_to_float_and_back() -> None:
     assert (to_float(every).min(), to_float(every).max()) == (-1, 1)
     assert torch.equal(to_uint8(to_float(every)), every)
     assert to_uint8(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+
+
+def test_level_borders_removes_a_step_between_tokens() -> None:
+    ramp = torch.linspace(-0.5, 0.5, 64).view(1, 1, 1, 64, 1).repeat(1, 4, 32, 1, 3)
+    stepped = ramp.clone()
+    stepped[..., 32:, :] += 0.02
+    levelled = level_borders(stepped, (4, 32, 32))
+    slope = levelled.diff(dim=3)[0, 0, 0, :, 0]
+    torch.testing.assert_close(slope[31], slope[0], atol=0.02 / 8 + 1e-6, rtol=0)
+    assert torch.equal(levelled[..., :28, :], stepped[..., :28, :])
+    assert torch.equal(levelled[..., 36:, :], stepped[..., 36:, :])
+
+
+def test_level_borders_leaves_a_smooth_video_and_single_tokens_alone() -> None:
+    smooth = torch.linspace(-1, 1, 96).view(1, 1, 1, 96, 1).repeat(1, 8, 64, 1, 3)
+    torch.testing.assert_close(level_borders(smooth, (4, 32, 32)), smooth)
+    token = torch.rand(2, 4, 32, 32, 3)
+    assert torch.equal(level_borders(token, (4, 32, 32)), token)
+
+
+def test_level_borders_keeps_the_pictures_own_edges() -> None:
+    edge = torch.zeros(1, 4, 32, 64, 3)
+    edge[..., 32:, :] = 1.0
+    assert level_borders(edge, (4, 32, 32)).diff(dim=3)[..., 31, :].min() >= 0.9
