@@ -250,7 +250,10 @@ def _largest_stream(container: InputContainer) -> VideoStream:
     if not streams:
         what = "only sound" if container.streams.audio else "cut off?"
         raise Damaged(f"holds no video stream ({what})")
-    return max(streams, key=lambda stream: stream.width * stream.height)
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise Damaged("its video is of a kind that ffmpeg does not know, or damaged")
+    return max(known, key=lambda stream: stream.width * stream.height)
 
 
 def _webp_header(width: int, height: int) -> Header:

@@ -79,20 +79,21 @@ def bucket_size(aspect: float, area: int, unit: tuple[int, int]) -> tuple[int, i
 def read_segments(path: Path, reading: Reading) -> Iterator[UInt8[np.ndarray, "T H W 3"] | str | None]:
     """A clip's segments one by one, and where it is damaged, why, as text; None from time to time, as a sign of life.
 
-    Raises SoraditError when the clip can't be read, TooShort when it holds no segment.
+    A segment is good until the next one is asked for. Raises SoraditError when the clip can't be read, TooShort when it
+    holds no segment.
     """
     damage: list[str] = []
     size = reading.size(probe_video(path))
     on_damage = damage.append if reading.keep_damaged else None
-    frames: list[np.ndarray] = []
-    num_frames = 0
+    frames = np.empty((reading.max_segment_frames, *size, 3), np.uint8)
+    num_frames = filled = 0
     with closing(iterate_frames(path, fps=reading.fps, size=size, on_damage=on_damage)) as stream:
         for frame in stream:
-            frames.append(frame)
-            num_frames += 1
-            if len(frames) == reading.max_segment_frames:
-                yield np.stack(frames)
-                frames = []
+            frames[filled] = frame
+            num_frames, filled = num_frames + 1, filled + 1
+            if filled == len(frames):
+                yield frames
+                filled = 0
             elif num_frames % SIGN_OF_LIFE_FRAMES == 0:
                 yield None
     lengths = reading.cut(num_frames)
@@ -100,9 +101,9 @@ def read_segments(path: Path, reading: Reading) -> Iterator[UInt8[np.ndarray, "T
         least = reading.token_size[0]
         raise TooShort(f"{path} has {num_frames} frames at {reading.fps} fps, {least} are the least")
     if num_frames == 1:
-        frames *= lengths[0]
+        frames[1:] = frames[0]
     if rest := lengths[-1] % reading.max_segment_frames:
-        yield np.stack(frames[:rest])
+        yield frames[:rest]
     yield from damage
 
 

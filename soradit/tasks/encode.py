@@ -132,10 +132,14 @@ class _Encoding:
             text_encoder = load_text(self.weights).to(self.device)
             with self.report.progress("embedding captions", len(missing)) as progress, torch.inference_mode():
                 embedded: list[str] = []
-                for name in _claimed(missing, shards, lambda: progress.update(len(embedded))):
-                    save_text(shards, wanted[name], *text_encoder(wanted[name]))
-                    shards.release(name)
-                    embedded.append(name)
+
+                def embed(names: Iterable[str]) -> None:
+                    for name in names:
+                        save_text(shards, wanted[name], *text_encoder(wanted[name]))
+                        shards.release(name)
+                        embedded.append(name)
+
+                _share(missing, shards, embed, lambda: progress.update(len(embedded)))
 
     def clips(self, clips: list[Clip]) -> dict[Clip, SoraditError]:
         """Encode the clips that are missing; return those that are left out, and why."""
@@ -174,31 +178,42 @@ class _Encoding:
         autoencoder = load_autoencoder(self.weights).to(self.device)
         with self.report.progress("encoding clips", len(missing)) as progress:
             pace = _Pace(progress)
-            claimed: deque[str] = deque()
 
-            def calls() -> Iterator[tuple]:
-                for name in _claimed(missing, shards, pace.tell):
-                    claimed.append(name)
-                    yield missing[name].path, self.cache.reading
+            def encode_them(names: Iterable[str]) -> None:
+                ours: deque[str] = deque()
 
-            for segments in read_ahead(read_segments, calls(), while_waiting=pace.tell):
-                name = claimed.popleft()
-                latents, damage = [], None
-                try:
-                    for segment in segments:
-                        if isinstance(segment, str):
-                            damage = segment
-                        else:
-                            latents.append(_encode_segment(autoencoder, segment))
-                            pace.add_frames(len(segment))
-                    save_latents(shards, name, latents, damage=damage)
-                except (TooShort, Unreadable) as error:
-                    failed[name] = error
-                if damage:
-                    self.report.note(f"used up to its damage: {missing[name].path}: {damage}")
-                shards.release(name)
-                pace.add_clip()
+                def calls() -> Iterator[tuple]:
+                    for name in names:
+                        ours.append(name)
+                        yield missing[name].path, self.cache.reading
+
+                for segments in read_ahead(read_segments, calls(), while_waiting=pace.tell):
+                    name = ours.popleft()
+                    if error := self._encode_clip(name, missing[name], segments, autoencoder, shards, pace):
+                        failed[name] = error
+                    shards.release(name)
+                    pace.add_clip()
+
+            _share(list(missing), shards, encode_them, pace.tell)
         return failed
+
+    def _encode_clip(
+        self, name: str, clip: Clip, segments: Iterator, autoencoder: Autoencoder, shards: Shards, pace: "_Pace"
+    ) -> SoraditError | None:
+        """Encode a clip's segments as they come, and save them; or return why it can't be."""
+        latents, damage = [], None
+        try:
+            for segment in segments:
+                if isinstance(segment, str):
+                    damage = segment
+                    self.report.note(f"used up to its damage: {clip.path}: {damage}")
+                else:
+                    latents.append(_encode_segment(autoencoder, segment))
+                    pace.add_frames(len(segment))
+        except (TooShort, Unreadable) as error:
+            return error
+        save_latents(shards, name, latents, damage=damage)
+        return None
 
 
 class _Pace:
@@ -222,12 +237,12 @@ class _Pace:
         self.progress.update(self.num_clips, f"{self.num_frames / max(seconds, 1e-3):.0f} frames/s")
 
 
-def _claimed(names: Iterable[str], shards: Shards, tell: Callable[[], None]) -> Iterator[str]:
-    """Names that are this process's to do; those that another process is at are waited for."""
-    waiting = list(names)
-    while waiting:
-        busy = []
-        for name in waiting:
+def _share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
+    """Do the work on the names that no other process is at; then look what those have left undone."""
+    busy: list[str] = []
+
+    def claimed() -> Iterator[str]:
+        for name in names:
             tell()
             if not shards.claim(name):
                 busy.append(name)
@@ -235,8 +250,11 @@ def _claimed(names: Iterable[str], shards: Shards, tell: Callable[[], None]) -> 
                 shards.release(name)
             else:
                 yield name
-        waiting = busy
-        if waiting:
+
+    while names:
+        work(claimed())  # holds no claim when it is done, so that no two processes wait for each other
+        names[:], busy[:] = busy, []
+        if names:
             time.sleep(WAIT_SECONDS)
 
 

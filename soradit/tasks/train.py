@@ -174,6 +174,8 @@ def _encode(
         config=generation,
         cache_folder=config.cache or config.data / CACHE_NAME,
         captions=captions,
+        buckets=config.buckets,
+        keep_damaged=config.keep_damaged,
         device=config.device,
         precision=config.precision,
         report=report,

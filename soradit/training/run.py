@@ -67,6 +67,10 @@ class TrainConfig:
     num_frames: int | None = None
     fps: int | None = None
     """Of the training videos; None keeps the weights' own."""
+    buckets: bool = False
+    """Train on each clip in a shape and length of its own, of about the videos' area."""
+    keep_damaged: bool = False
+    """Use damaged clips up to their damage."""
     drop_text: float = 0.1
     """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
     cache: Path | None = None
@@ -87,6 +91,8 @@ class TrainConfig:
             if getattr(self, name) is not None and self.component != "transformer":
                 option = name.replace("_", "-")
                 raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if self.buckets and self.component != "transformer":
+            raise SoraditError(f"--buckets is for --component transformer, not {self.component}")
         if self.precision == "float16":
             raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:

@@ -24,8 +24,12 @@ from soradit.model.weights import load_autoencoder, load_generation_config, load
 from soradit.report import Report
 from soradit.tasks import encode as encode_module
 from soradit.tasks.encode import EncodeSummary, encode
+from soradit.tasks.train import train
 from soradit.training import cache as cache_module
 from soradit.training.cache import read_text, segments_of
+from soradit.training.loop import LoopConfig
+from soradit.training.metrics import read_metrics
+from soradit.training.run import TrainConfig
 
 
 class Notes(Report):
@@ -265,6 +269,21 @@ def test_buckets_keep_each_clips_shape(run: Callable[..., EncodeSummary], folder
         (segment,) = segments_of(clip, summary.cache.latents_path(clip))
         shapes[clip.path.stem] = (segment.length, segment.height, segment.width)
     assert (shapes["00"], shapes["wide"], shapes["still"]) == ((5, 4, 4), (5, 3, 5), (1, 3, 5))
+
+
+def test_training_takes_mixed_sizes(weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (9, 36, 64, 3), dtype=np.uint8)
+    for index in range(4):
+        write_video(folder / f"{index:02d}.mp4", noise + np.uint8(index), fps=16, overwrite=True)
+    run = tmp_path_factory.mktemp("run") / "run"
+    given = {"data": folder, "run": run, "weights": str(weights), "height": 128, "width": 128, "num_frames": 16}
+    loop = LoopConfig(steps=6, batch_size=3, warmup_steps=1, evaluate_every=3)
+    assert train(TrainConfig(**given, buckets=True), loop) == run
+    rows = read_metrics(run / "metrics.csv")
+    assert len(rows) == 6
+    assert all(float(row["loss"]) < 10 for row in rows)
+    with pytest.raises(SoraditError, match="--buckets is for --component transformer, not text_encoder"):
+        TrainConfig(**given, buckets=True, component="text_encoder")
 
 
 def test_damaged_clips_are_used_up_to_their_damage_where_asked(run: Callable[..., EncodeSummary], folder: Path) -> None:
