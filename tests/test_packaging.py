@@ -15,9 +15,10 @@ COMES_WITH = {"av": "imageio", "tokenizers": "transformers"}
 
 
 def dependencies() -> set[str]:
-    """The modules that pyproject.toml's dependencies are imported as."""
+    """The modules that pyproject.toml's dependencies, those of commands' extras too, are imported as."""
     declared = [Requirement(line) for line in requires("soradit") or []]
-    return {one.name.replace("-", "_") for one in declared if one.marker is None}
+    used = [one for one in declared if one.marker is None or one.marker.evaluate({"extra": "evaluate"})]
+    return {one.name.replace("-", "_") for one in used}
 
 
 def imported_modules() -> set[str]:

@@ -8,6 +8,7 @@ import soradit
 from soradit.cli.byhand import byhand
 from soradit.cli.check import check
 from soradit.cli.encode import encode
+from soradit.cli.evaluate import evaluate
 from soradit.cli.generate import generate
 from soradit.cli.skies import skies
 from soradit.cli.train import train
@@ -36,5 +37,5 @@ def _common(
     pass
 
 
-for command in (generate, train, encode, check, skies, byhand):
+for command in (generate, train, evaluate, encode, check, skies, byhand):
     app.command()(command)

