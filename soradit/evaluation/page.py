@@ -10,7 +10,8 @@ import numpy as np
 from soradit.console import visible
 from soradit.evaluation.result import Evaluation, Sample
 from soradit.evaluation.scores import FACTS
-from soradit.media.video import read_video, write_video
+from soradit.media.video import read_video
+from soradit.media.writing import write_video
 from soradit.model.weights import GenerationConfig
 
 _CRF = 23

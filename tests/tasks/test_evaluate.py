@@ -97,7 +97,7 @@ def test_captions_of_other_things(evaluate: Callable, clips: Path, tmp_path: Pat
 
 
 def test_clips_too_short_are_left_out(evaluate: Callable, clips: Path, tmp_path: Path) -> None:
-    from soradit.media.video import write_video
+    from soradit.media.writing import write_video
 
     data = tmp_path / "data"
     data.mkdir()
