@@ -88,10 +88,10 @@ def encode(
     )
     chosen = choose_device(device)
     encoding = _Encoding(cache=cache, weights=weights, device=chosen, report=report)
-    if captions:
-        encoding.captions(clips)
     with autocast(chosen, choose_precision(precision, chosen)), torch.inference_mode():
         left_out = encoding.clips(clips)
+    if captions:  # last, because transformers stays in memory
+        encoding.captions(clips)
     bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
     if len(bad) > MAX_BAD_SHARE * len(clips):
         raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {bad[0]}")
