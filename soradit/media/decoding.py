@@ -31,6 +31,8 @@ MAX_PIXELS = 2**25
 """Of a frame: 8K (7680x4320) and no more, so that a header of 65535x65535 takes no memory."""
 MAX_SECONDS = 6 * 3600
 MAX_FRAMES = 2**21
+MAX_FRAME_SECONDS = 600
+"""Longer no frame is shown but by a broken clock, which would fill hours with it."""
 MAX_PIXEL_ASPECT = 10
 # Their clocks may jump: where captures were joined, or when 33 bits overflow.
 _JUMPING_FORMATS = ("mpegts", "mpeg")
@@ -151,6 +153,8 @@ def _timed(frames: Iterator[av.VideoFrame], video: OpenVideo) -> Iterator[Shown]
             begin = frame.time + offset
         if last:
             begin = max(begin, last.begin)
+            if begin - last.begin > MAX_FRAME_SECONDS:
+                raise Damaged(f"damaged: its clock jumps by {begin - last.begin:.0f} s")
             yield Shown(last.frame, last.begin, begin)
         if begin > MAX_SECONDS or count > MAX_FRAMES:
             raise Damaged(f"is longer than {MAX_SECONDS // 3600} hours or {MAX_FRAMES} frames: cut it into clips")
@@ -161,9 +165,8 @@ def _timed(frames: Iterator[av.VideoFrame], video: OpenVideo) -> Iterator[Shown]
 
 def _own_seconds(frame: av.VideoFrame, frame_rate: Fraction) -> float:
     """How long a frame lasts by itself, where no next one ends it."""
-    if frame.duration and frame.time_base is not None:
-        return float(frame.duration * frame.time_base)
-    return float(1 / frame_rate)
+    seconds = float(frame.duration * (frame.time_base or 0))
+    return seconds if 0 < seconds <= MAX_FRAME_SECONDS else min(float(1 / frame_rate), MAX_FRAME_SECONDS)
 
 
 def _drain(graph: Graph | None) -> Iterator[av.VideoFrame]:

@@ -373,6 +373,13 @@ def test_damage_is_refused_or_used_up_to(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept, noise[: len(kept)])
 
 
+def test_a_broken_clock_fills_no_hours(tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "a.mkv", "-vf", "setpts=N*1000/TB", "-fps_mode", "passthrough", *RGB)
+    with pytest.raises(SoraditError, match=r"a\.mkv: damaged: its clock jumps by 1000 s"):
+        read_video(path, fps=FPS)
+    assert len(list(iterate_frames(path, fps=FPS, on_damage=lambda reason: None))) <= 1
+
+
 def test_a_huge_header_takes_no_memory(tmp_path: Path) -> None:
     for name, options in {"a.png": (), "a.gif": (), "a.mkv": ("-c:v", "ffv1")}.items():
         path = ffmpeg(tmp_path / name, *options, frames=np.zeros((1, 32, 32, 3), np.uint8))

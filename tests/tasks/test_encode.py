@@ -1,8 +1,9 @@
 """Encoding: once, found again by content, and clips that can't be read are named."""
 
 import contextlib
-import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from soradit.errors import SoraditError
+from soradit.media import workers
 from soradit.media.clips import Clip, find_clips
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
@@ -184,60 +186,58 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def start_encoding(weights: Path, folder: Path, cache: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "soradit", "encode", str(folder), "--weights", str(weights), "-o", str(cache)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def forked(run: Callable[..., EncodeSummary], cache: Path) -> int:
+    """Encode in a process of its own, which has torch loaded already."""
+    if pid := os.fork():
+        return pid
+    try:
+        workers._idle.clear()  # the parent's
+        run(cache_folder=cache)
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
-def killed_at(weights: Path, folder: Path, cache: Path, seconds: float) -> None:
-    process = start_encoding(weights, folder, cache)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    process.kill()
-    process.communicate()
-
-
-def kill_and_compare(weights: Path, folder: Path, tmp_path: Path, moments: int) -> None:
-    """Killed at so many moments of its own time, another cache each; the next run puts it right, to the byte."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_encoding_is_finished_by_the_next(run: Callable[..., EncodeSummary], folder: Path) -> None:
     began = time.monotonic()
-    assert start_encoding(weights, folder, tmp_path / "whole").wait(300) == 0
+    run()
     seconds = time.monotonic() - began
-    expected = everything(tmp_path / "whole")
-    assert len(expected) > 20
-    random = Random(0)
-    for moment in range(moments):
-        cache = tmp_path / f"cut-{moment}"
-        killed_at(weights, folder, cache, seconds * random.uniform(0.3, 1.0))
-        assert start_encoding(weights, folder, cache).wait(300) == 0
-        assert everything(cache) == expected
+    for share in (0.3, 0.6, 0.9):
+        cache = folder / f"cut-{share}"
+        pid = forked(run, cache)
+        time.sleep(share * seconds)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        run(cache_folder=cache)
+        assert everything(cache) == everything(folder / "cache")
 
 
-def test_a_killed_encoding_is_finished_by_the_next(
-    weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    kill_and_compare(weights, folder, tmp_path_factory.mktemp("caches"), 1)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_share_the_work(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    run()
+    both = [forked(run, folder / "shared") for _ in range(2)]
+    assert [os.waitpid(pid, 0)[1] for pid in both] == [0, 0]
+    assert everything(folder / "shared") == everything(folder / "cache")
 
 
 @pytest.mark.slow
-def test_twenty_killed_encodings_are_finished(
+def test_twenty_killed_commands_are_finished(
     weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    kill_and_compare(weights, folder, tmp_path_factory.mktemp("caches"), 20)
-
-
-def test_two_processes_share_the_work(weights: Path, folder: Path, run: Callable[..., EncodeSummary]) -> None:
-    run()
-    both = [start_encoding(weights, folder, folder / "shared") for _ in range(2)]
-    assert [process.wait(300) for process in both] == [0, 0]
-    shared = everything(folder / "shared")
-    assert shared == everything(folder / "cache")
-    names = [
-        json.loads(line)["name"]
-        for line in shared[
-            next(name for name in shared if "latents" in name and name.endswith("index.jsonl"))
-        ].splitlines()
-    ]
-    assert len(names) == 8
+    """Killed at random moments of its time, from its start on; the next run puts it right, to the byte."""
+    caches = tmp_path_factory.mktemp("caches")
+    command = [sys.executable, "-m", "soradit", "encode", str(folder), "--weights", str(weights), "-o"]
+    began = time.monotonic()
+    subprocess.run([*command, str(caches / "whole")], check=True, timeout=300, capture_output=True)
+    seconds = time.monotonic() - began
+    random = Random(0)
+    for moment in range(20):
+        cache = caches / f"cut-{moment}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([*command, str(cache)], timeout=random.uniform(0, seconds), capture_output=True)
+        subprocess.run([*command, str(cache)], check=True, timeout=300, capture_output=True)
+        assert everything(cache) == everything(caches / "whole")
 
 
 def test_verify(soradit: Callable, run: Callable[..., EncodeSummary], folder: Path) -> None:
