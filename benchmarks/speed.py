@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
 from soradit.model.dit import FRAME_HARMONICS, DiT, DiTConfig
-from soradit.model.weights import INDEX, bundled_weights, has_component, load_transformer
+from soradit.model.folder import INDEX, bundled_weights, has_component
+from soradit.model.weights import load_transformer
 
 BATCH, GRID, WORDS = 2, (8, 8, 8), 48
 TOKENS = GRID[0] * GRID[1] * GRID[2]

@@ -4,26 +4,44 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from soradit.report import Progress, Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.text import Text
 
 PLAIN_INTERVAL_SECONDS = 10.0
 """Off a terminal, a line of progress at most this often."""
 
 
 class Terminal(Report):
-    """Notes as lines; progress as one live line on a terminal, as plain lines every few seconds elsewhere."""
+    """Notes as lines; progress as one live line on a terminal, as plain lines every few seconds elsewhere.
+
+    ``verbose`` adds what each phase took; ``preview`` shows pictures, on a terminal.
+    """
+
+    def __init__(self, *, verbose: bool = False, preview: bool = False) -> None:
+        self.verbose, self.preview = verbose, preview
 
     def note(self, text: str) -> None:
         write_line(text)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        bar = _LiveLine(what, total) if sys.stderr.isatty() else _PlainLines(what, total)
+        bar = _LiveLine(what, total, shows=self.preview) if sys.stderr.isatty() else _PlainLines(what, total)
         try:
             yield bar
         finally:
             bar.close()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        if self.verbose:
+            write_line(f"{name}: {time.monotonic() - started:.2f} s, {_memory()}")
 
 
 class TerminalOfRows(Terminal):
@@ -72,24 +90,59 @@ class _PlainLines(Progress):
 class _LiveLine(Progress):
     """A bar that redraws itself, and is gone when the work is done."""
 
-    def __init__(self, what: str, total: int) -> None:
-        from rich.console import Console
+    def __init__(self, what: str, total: int, *, shows: bool = False) -> None:
+        from rich.console import Console, RenderableType
         from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
+        class Bar(RichProgress):
+            picture: RenderableType = ""
+
+            def get_renderables(self) -> Iterator[RenderableType]:
+                if self.picture:
+                    yield self.picture
+                yield from super().get_renderables()
+
+        self.shows = shows
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         note = TextColumn("{task.fields[note]}", markup=False)
         # Not redirected: what a command prints meanwhile is data, and belongs on stdout.
-        self.bar = RichProgress(*columns, note, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        self.bar = Bar(*columns, note, console=Console(stderr=True), transient=True, redirect_stdout=False)
         self.task = self.bar.add_task(escape(what), total=total, note="")
         self.bar.start()
 
     def update(self, done: int, text: str = "") -> None:
         self.bar.update(self.task, completed=done, note=text)
 
+    def show(self, frame: "np.ndarray") -> None:
+        columns, rows = self.bar.console.size
+        self.bar.picture = half_blocks(frame, columns=min(columns - 1, 64), rows=min(rows - 3, 32))
+
     def close(self) -> None:
         self.bar.stop()
+
+
+def half_blocks(frame: "np.ndarray", *, columns: int, rows: int) -> "Text":
+    """A picture in characters that are one pixel wide and two high, no larger than columns x rows."""
+    import numpy as np
+    from rich.color import Color
+    from rich.style import Style
+    from rich.text import Text
+
+    height, width, _ = frame.shape
+    scale = min(columns / width, 2 * rows / height)
+    wide, high = max(1, int(width * scale)), max(1, int(height * scale / 2))
+    ys = (np.arange(2 * high) + 0.5) * height / (2 * high)
+    xs = (np.arange(wide) + 0.5) * width / wide
+    pixels = frame[ys.astype(int)][:, xs.astype(int)].tolist()
+    text = Text(no_wrap=True)
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        for above, below in zip(upper, lower, strict=True):
+            text.append("▀", Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
+        text.append("\n")
+    return text
 
 
 def write_line(text: str) -> None:
@@ -100,6 +153,24 @@ def write_line(text: str) -> None:
 def visible(text: str) -> str:
     """Text with its control characters, and whatever else has no shape of its own, as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _memory() -> str:
+    """The most that this process has taken so far, and on its device what the phase took."""
+    said = f"peak memory {_peak_bytes() / 1e9:.2f} GB so far"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        said += f", {torch.cuda.max_memory_allocated() / 1e9:.2f} GB on the device"
+        torch.cuda.reset_peak_memory_stats()
+    return said
+
+
+def _peak_bytes() -> int:
+    if sys.platform == "win32":  # has no such module
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _duration(seconds: float) -> str:

@@ -15,8 +15,8 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=device).item()  # which "meta" can't say
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SoraditError(f"device {name} is not available here: use --device auto, cpu, cuda or mps") from error
     return device
 
@@ -35,6 +35,12 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     if precision is torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=precision)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a class for it; MPS and the CPU's allocator only say so."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _has_mps() -> bool:

@@ -1,7 +1,16 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import secrets
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
+
+from soradit.errors import SoraditError
+
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
+"""What a video is written as, by its name; a name that ends in .png is a folder of frames."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -15,3 +24,69 @@ def write_whole(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = VIDEO_SUFFIXES) -> None:
+    """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work."""
+    if path.suffix.lower() not in suffixes:
+        *most, last = suffixes
+        raise SoraditError(f"{path}: give a name that ends in {', '.join(most)}{' or ' if most else ''}{last}")
+    try:
+        if not path.parent.exists():
+            raise SoraditError(f"{path}: the folder {path.parent} does not exist; make it first")
+        if not path.parent.is_dir():
+            raise SoraditError(f"{path}: {path.parent} is not a folder")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise SoraditError(f"{path}: the folder {path.parent} may not be written to")
+        if path.is_dir() and not _is_folder_of_frames(path):
+            raise SoraditError(f"{path}: is a folder; give the name of a file")
+        if path.exists() and not overwrite:
+            raise SoraditError(f"{path}: exists already; give --overwrite to replace it")
+    except OSError as error:
+        raise SoraditError(f"{path}: {error.strerror}") from error
+
+
+def place(made: Path, path: Path, *, overwrite: bool) -> None:
+    """Put a copy of a file or folder at ``path``, in one step, also when another process does so at the same time.
+
+    Raises SoraditError when it can't be written, or is there already and ``overwrite`` isn't given.
+    """
+    # Beside the target, because a rename is atomic only within a file system.
+    temporary = path.with_name(f".soradit-{secrets.token_hex(8)}.part")
+    try:
+        if made.is_dir():
+            temporary.mkdir()
+            for frame in made.iterdir():
+                shutil.copyfile(frame, temporary / frame.name)
+            if overwrite and path.is_dir():
+                shutil.rmtree(path)
+            os.rename(temporary, path)  # refuses a folder that holds anything
+        else:
+            shutil.copyfile(made, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            (os.replace if overwrite else _rename_to_new)(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise SoraditError(f"{path}: exists already, made meanwhile; give --overwrite to replace it") from error
+        raise SoraditError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.is_file():
+            temporary.unlink()
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename, but never over another file."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: nearly as good
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.replace(temporary, path)
+
+
+def _is_folder_of_frames(path: Path) -> bool:
+    return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())

@@ -1,42 +1,48 @@
 """Prompt -> video: all parts of a folder of weights, loaded once. Steps 1, 5, 12, 13 and 14 of generating."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange
-from torch import Tensor
+from einops import rearrange, repeat
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 
-from soradit.device import autocast, choose_device, choose_precision
+from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
 from soradit.diffusion.process import PROCESSES, timestep_grid
-from soradit.diffusion.sampler import OnStep, Predict, sample, with_guidance
-from soradit.media.writing import write_video
-from soradit.model.autoencoder import Autoencoder, to_uint8
+from soradit.diffusion.sampler import (
+    OnStep,
+    Predict,
+    continuing,
+    in_windows,
+    overlapping_windows,
+    sample,
+    with_guidance,
+)
+from soradit.errors import SoraditError
+from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
-from soradit.model.text import TextEncoder
+from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
+from soradit.model.folder import Hashes, find_weights, identity, verify
 from soradit.model.weights import (
+    MAX_TOKENS,
     GenerationConfig,
-    find_weights,
     latent_grid,
     load_autoencoder,
     load_generation_config,
-    load_text,
     load_transformer,
 )
+from soradit.report import Report
+from soradit.video import Request, Video
 
-
-@dataclass(frozen=True, kw_only=True)
-class Video:
-    """Frames, uint8 RGB (T, H, W, 3), and how many of them are shown a second."""
-
-    frames: np.ndarray
-    fps: float
-
-    def save(self, path: str | Path, *, overwrite: bool = False, metadata: dict[str, str] | None = None) -> None:
-        """Write an MP4 that appears whole or not at all; raises SoraditError when it can't."""
-        write_video(Path(path), self.frames, fps=self.fps, overwrite=overwrite, metadata=metadata)
+Item = TypeVar("Item")
+DECODED_AT_ONCE = 8
+"""Latent frames in a slice of decoding, beside those that only stand around it."""
 
 
 class Pipeline:
@@ -47,75 +53,255 @@ class Pipeline:
         *,
         transformer: DiT,
         autoencoder: Autoencoder,
-        text_encoder: TextEncoder,
+        text_encoder: PromptEncoder,
         defaults: GenerationConfig,
         device: torch.device,
         precision: torch.dtype,
+        identity: str = "",
+        offload: bool = False,
+        report: Report | None = None,
     ) -> None:
-        self.transformer = transformer.to(device)
-        self.autoencoder = autoencoder.to(device)
-        self.text_encoder = text_encoder.to(device)
+        """``identity`` is the hash of the weights; ``offload`` keeps on the device only what is at work."""
+        self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
         self.defaults = defaults
         self.device, self.precision = device, precision
+        self.identity, self.offload, self.report = identity, offload, report or Report()
 
     @classmethod
-    def load(cls, weights: str | Path | None = None, *, device: str = "auto", precision: str = "auto") -> "Pipeline":
-        """Load a folder of weights (None: the bundled one). Raises SoraditError when it can't be used."""
+    def load(
+        cls,
+        weights: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        offload: bool = False,
+        hashes: Hashes | None = None,
+        report: Report | None = None,
+    ) -> "Pipeline":
+        """Load a folder of weights (None: the bundled one). Raises SoraditError when it can't be used.
+
+        ``hashes`` are those of ``soradit.model.folder.verify``, where they have been computed already.
+        """
         folder = find_weights(weights)
+        hashes = hashes or verify(folder)
         chosen = choose_device(device)
         return cls(
             transformer=load_transformer(folder),
             autoencoder=load_autoencoder(folder),
-            text_encoder=load_text(folder),
+            text_encoder=CachedTextEncoder(folder, identity(hashes, "text_encoder", "tokenizer")),
             defaults=load_generation_config(folder),
             device=chosen,
             precision=choose_precision(precision, chosen),
+            identity=identity(hashes),
+            offload=offload,
+            report=report,
         )
 
     def with_overrides(self, **overrides: Any) -> GenerationConfig:
         """The weights' own settings, with every override that is not None; SoraditError for one that can't be."""
-        return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
+        try:
+            return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
+        except TypeError as error:  # from a file's metadata anything may come
+            raise SoraditError(f"these settings can't be used: {str(error).splitlines()[0]}") from error
 
-    @torch.inference_mode()
     def __call__(
         self,
         prompt: str,
         *,
         seed: int = 0,
         negative: str = "",
+        start: UInt8[np.ndarray, "T H W 3"] | None = None,
         settings: GenerationConfig | None = None,
-        on_step: OnStep = lambda done, of: None,
+        on_step: OnStep = lambda step: None,
     ) -> Video:
-        """Generate one video; ``settings`` default to the weights' own.
+        """Generate one video; see ``Request`` for the arguments, and ``with_overrides`` for ``settings``.
 
-        The same arguments give the same frames, on one machine. Raises SoraditError for a size or length that
-        does not fit the weights.
+        The same arguments give the same frames, on one machine. ``on_step`` is called with a ``Step`` after each
+        prediction. Raises SoraditError for a size or length that does not fit the weights.
         """
-        settings = settings or self.defaults
-        grid = latent_grid(settings, self.autoencoder.config.token_size)
-        noise = torch.randn(
-            (1, *grid, self.transformer.config.latent_channels), generator=torch.Generator().manual_seed(seed)
-        )
-        predict = self._predictor(prompt, negative, settings.guidance)
-        with autocast(self.device, self.precision):
-            latents = sample(
-                predict,
-                noise.to(self.device),
-                process=PROCESSES[settings.process](),
-                sampler=settings.sampler,
-                times=timestep_grid(settings.steps, settings.shift),
-                on_step=on_step,
-            )
-            video = self.autoencoder.decode(latents)
-        frames = rearrange(to_uint8(video.float()), "1 t h w c -> t h w c").cpu().numpy()
-        return Video(frames=frames, fps=settings.fps)
+        request = Request(prompt=prompt, negative=negative, seed=seed, settings=settings, start=start)
+        (video,) = self.generate([request], on_step=on_step)
+        return video
 
-    def _predictor(self, prompt: str, negative: str, guidance: float) -> Predict:
-        """The transformer's prediction for the prompt, guided away from the negative prompt."""
-        prompts = [prompt] if guidance == 1 else [prompt, negative]
-        text, pooled = self.text_encoder(prompts)
+    def generate(
+        self,
+        requests: Iterable[Request | str],
+        *,
+        batch_size: int | None = None,
+        on_step: OnStep = lambda step: None,
+    ) -> Iterator[Video]:
+        """Generate any number of videos, in order, each as soon as it is made; a prompt alone is a request too.
+
+        Neighbours of one size and settings go through the transformer together, at most ``batch_size`` of them; None
+        is one on a CPU, where more are no faster, and what should fit elsewhere. What stands beside a video in its
+        batch changes it by rounding only.
+        """
+        whole = (Request(prompt=each) if isinstance(each, str) else each for each in requests)
+        for batch in self.batches(whole, of=lambda request: request, batch_size=batch_size):
+            yield from self.together(batch, on_step=on_step)
+
+    def batches(
+        self, items: Iterable[Item], *, of: Callable[[Item], Request], batch_size: int | None = None
+    ) -> Iterator[list[Item]]:
+        """Neighbours whose requests (``of`` an item) may go through the transformer together."""
+        for (*_, fitting), alike in groupby(items, key=lambda item: self._kind(of(item))):
+            while batch := list(islice(alike, batch_size or fitting)):
+                yield batch
+
+    @torch.no_grad()  # not inference_mode: ``continuing`` needs gradients
+    def together(self, requests: list[Request], *, on_step: OnStep = lambda step: None) -> list[Video]:
+        """The whole way from noise to video, for requests of one kind."""
+        try:
+            noise, known, settings = self._noise(requests), self._known(requests), self._settings(requests[0])
+            process = PROCESSES[settings.process]()
+            predict = self._predictor(requests, settings.guidance)
+            first = continuing(predict, known, process) if known is not None else predict
+            with self.report.phase("denoising"), self._at_work(self.transformer):
+                latents = sample(
+                    in_windows(predict, length=self._window, first=first),
+                    noise,
+                    process=process,
+                    sampler=settings.sampler,
+                    times=timestep_grid(settings.steps, settings.shift),
+                    on_step=on_step,
+                )
+            if not latents.isfinite().all():
+                raise SoraditError(f"guidance {settings.guidance} leads to infinities instead of a video: lower it")
+            return [self._video(*each) for each in zip(requests, latents, strict=True)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        if len(requests) == 1:
+            raise SoraditError(f"{self.device} has too little memory for it: make a smaller or shorter video")
+        half = len(requests) // 2
+        return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
+
+    def grid(self, request: Request) -> tuple[int, int, int]:
+        """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""
+        settings, start = self._settings(request), request.start
+        if start is not None and start.shape[1:] != (settings.height, settings.width, 3):
+            raise SoraditError(f"a beginning of shape {start.shape} is none for {settings.width}x{settings.height}")
+        if start is None or len(start) < self._token_frames:
+            return latent_grid(settings, self.autoencoder.config.token_size, window=self._window)
+        new = settings.num_frames - len(start)
+        if new <= 0:
+            raise SoraditError(f"frames {settings.num_frames} are no more than the {len(start)} that it goes on from")
+        held = self._held(start) * self._token_frames
+        return latent_grid(
+            replace(settings, num_frames=held + new), self.autoencoder.config.token_size, window=self._window
+        )
+
+    def frames_after(self, start: UInt8[np.ndarray, "T H W 3"]) -> int:
+        """How many frames one window adds to those that a video goes on from."""
+        return (self._window - self._held(start)) * self._token_frames
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "t h w c"]) -> UInt8[np.ndarray, "frames height width 3"]:
+        """Latents -> frames, a slice of time after another: but for the frames themselves, in the memory of one slice.
+
+        A slice is decoded with as many latents around it as its pixels depend on, so that no seam can show.
+        """
+        frames = []
+        with self._at_work(self.autoencoder), autocast(self.device, self.precision):
+            for start, part in zip(range(0, len(latents), DECODED_AT_ONCE), self.slices(len(latents)), strict=True):
+                video = to_uint8(self.autoencoder.decode(latents[None, part])[0].float())
+                wanted = slice(start - part.start, start - part.start + DECODED_AT_ONCE)
+                frames.append(rearrange(video, "(t f) h w c -> t f h w c", f=self._token_frames)[wanted].cpu().numpy())
+        return rearrange(np.concatenate(frames), "t f h w c -> (t f) h w c")
+
+    def slices(self, total: int) -> list[slice]:
+        """The latent frames that each slice of decoding looks at."""
+        config = self.autoencoder.config
+        # Neighbourhoods, then convolutions of 3, then levelled borders: each sees one latent frame further.
+        reach = 1 + len(config.widths) * config.blocks_per_stage + 1
+        starts = range(0, total, DECODED_AT_ONCE)
+        return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
+
+    def windows(self, total: int) -> list[slice]:
+        """The latent frames that each prediction looks at."""
+        return overlapping_windows(total, self._window)
+
+    def _predictor(self, requests: list[Request], guidance: float) -> Predict:
+        """The transformer's prediction for the prompts, guided away from the negative prompts."""
+        prompts = [request.prompt for request in requests]
+        if guidance != 1:
+            prompts += [request.negative for request in requests]
+        with self.report.phase("embedding prompts"):
+            text, pooled = (each.to(self.device) for each in self.text_encoder(prompts))
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            return self.transformer(x, t, text, pooled).float()
+            with autocast(self.device, self.precision):
+                return self.transformer(x, t, text, pooled).float()
 
         return predict if guidance == 1 else with_guidance(predict, guidance)
+
+    def _noise(self, requests: list[Request]) -> Float[Tensor, "b t h w c"]:
+        """Each from its own seed, on the CPU, so that neither neighbours nor the device matter."""
+        shape = (*self.grid(requests[0]), self.transformer.config.latent_channels)
+        seeded = (torch.Generator().manual_seed(request.seed) for request in requests)
+        return torch.stack([torch.randn(shape, generator=generator) for generator in seeded]).to(self.device)
+
+    def _known(self, requests: list[Request]) -> Float[Tensor, "b t h w c"] | None:
+        """Latents of the frames that the videos begin with: of their last half window, or of an image."""
+        if requests[0].start is None:
+            return None
+        with self._at_work(self.autoencoder), autocast(self.device, self.precision):
+            return torch.cat([self._known_of(request.start) for request in requests if request.start is not None])
+
+    def _known_of(self, start: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "1 t h w c"]:
+        held, size = self._held(start), self._token_frames
+        if len(start) < size:  # an image stands still, also for the frames around its latent
+            frames = repeat(start[-1], "h w c -> t h w c", t=3 * size)
+        else:
+            frames = start[-min(len(start) // size, held + self._window) * size :]
+        video = to_float(torch.from_numpy(frames).to(self.device))
+        latents = self.autoencoder.encode(video[None]).float()
+        return latents[:, :held] if len(start) < size else latents[:, -held:]
+
+    def _video(self, request: Request, latents: Float[Tensor, "t h w c"]) -> Video:
+        settings, start = self._settings(request), request.start
+        with self.report.phase("decoding"):
+            frames = self.decode(latents)
+        if start is not None and len(start) >= self._token_frames:
+            frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
+        return Video(frames=frames, request=request, settings=settings, weights=self.identity)
+
+    @contextmanager
+    def _at_work(self, module: nn.Module) -> Iterator[None]:
+        module.to(self.device)
+        try:
+            yield
+        finally:
+            if self.offload:
+                module.to("cpu")
+
+    def _settings(self, request: Request) -> GenerationConfig:
+        return request.settings or self.defaults
+
+    @property
+    def _token_frames(self) -> int:
+        return self.autoencoder.config.token_size[0]
+
+    @property
+    def _window(self) -> int:
+        """Latent frames that the transformer was trained to see at once."""
+        return max(1, self.defaults.num_frames // self._token_frames)
+
+    def _held(self, start: np.ndarray) -> int:
+        """Latent frames of a beginning that are held: half a window sees what it was, and denoises what comes."""
+        return max(1, min(len(start) // self._token_frames, self._window // 2))
+
+    def _kind(self, request: Request) -> tuple[GenerationConfig, int | None, int]:
+        """What requests must have in common to be denoised together, and how many of them may be."""
+        t, h, w = self.grid(request)
+        fitting = 1 if self.device.type == "cpu" else max(1, MAX_TOKENS // (min(t, self._window) * h * w))
+        return self._settings(request), None if request.start is None else len(request.start), fitting
+
+
+def go_on(
+    start: UInt8[np.ndarray, "T H W 3"], frames: UInt8[np.ndarray, "N H W 3"], *, overlap: int
+) -> UInt8[np.ndarray, "M H W 3"]:
+    """Join frames to a video whose last ``overlap`` frames are their first, fading from the one to the other."""
+    share = ((np.arange(overlap) + 1) / (overlap + 1))[:, None, None, None]
+    faded = (1 - share) * start[-overlap:] + share * frames[:overlap]
+    return np.concatenate([start[:-overlap], faded.round().astype(np.uint8), frames[overlap:]])

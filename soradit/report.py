@@ -2,13 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Progress:
     """A piece of work with a known end; nobody is listening to this one."""
 
+    shows = False
+    """Whether ``show`` is worth calling."""
+
     def update(self, done: int, text: str = "") -> None:
         """``done`` units are behind us; ``text`` says how it goes."""
+
+    def show(self, frame: "np.ndarray") -> None:
+        """A picture of how it goes, uint8 RGB (H, W, 3)."""
 
 
 class Report:
@@ -20,3 +34,8 @@ class Report:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         yield Progress()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What happens inside takes time and memory, which may be worth knowing."""
+        yield

@@ -1,8 +1,11 @@
 """Shapes in soradit's signatures are checked while tests run; clips and weights that many tests share."""
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="soradit-tests-")  # prompts' embeddings, of tests alone
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("soradit", "typechecker.check")
 
 import pytest  # noqa: E402

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from soradit.model.weights import bundled_weights
+from soradit.model.folder import bundled_weights
 from soradit.pipeline import Pipeline, Video
 
 MAX_BYTES = 60 * 2**20

@@ -185,8 +185,15 @@ def values(steps: list[dict]) -> dict[str, list[list[float]]]:
     return {name: matrix for step in steps for name, matrix in step["values"].items()}
 
 
-THROUGH_FLOATS = {"attention": 1e-13, "predicted_after": 2e-4, "loss_after": 2e-4}
-"""Values that softmax and GELU make; all others up to the update are exact in float32."""
+THROUGH_FLOATS = {
+    "attention": 1e-13,
+    "predicted_after": 2e-4,
+    "loss_after": 2e-4,
+    "gradient.modulation.estimate.weight": 1e-5,
+    "gradient.modulation.estimate.bias": 1e-5,
+}
+"""Values that softmax and GELU make; all others up to the update are exact in float32. The slope of GELU at -6 is
+-3.5e-8, where the sheet says 0; on its way to the first weights it is multiplied by about a hundred."""
 
 
 def test_the_reference_knows_every_number(values: dict) -> None:

@@ -1,6 +1,7 @@
 """The contract with scripts: exit codes, what goes to stdout, signals, and a help that is there at once."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,26 @@ def test_every_command_has_its_help(soradit: Callable) -> None:
         ended = soradit(command, "--help")
         assert ended.exit_code == 0
         assert f" {command} [OPTIONS]" in ended.out
+
+
+def test_help_is_grouped_and_gives_examples(soradit: Callable) -> None:
+    shown = soradit("generate", "--help").out
+    panels = ("The video:", "What it begins with:", "Many at once:", "What is written:", "How it runs:")
+    assert all(f"\n{panel}\n" in shown for panel in panels)
+    assert '\n  soradit generate "a red sunset over the sea" -o sunset.mp4\n' in shown
+
+
+def test_commands_are_told_whole(soradit: Callable) -> None:
+    assert "..." not in soradit("--help").out.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_completes(shell: str) -> None:
+    environment = {**os.environ, "_SORADIT_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "soradit gener"}
+    environment |= {"COMP_WORDS": "soradit gener", "COMP_CWORD": "1", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    code = "from soradit.cli import app; app(prog_name='soradit')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert "generate" in done.stdout
 
 
 def test_version(soradit: Callable) -> None:

@@ -1,9 +1,12 @@
 """What a person sees: on stderr only, whole lines, nothing obeyed."""
 
+import re
+
+import numpy as np
 import pytest
 
 from soradit import console
-from soradit.console import Terminal, write_line
+from soradit.console import Terminal, half_blocks, write_line
 
 
 class Clock:
@@ -57,3 +60,45 @@ def test_quick_work_is_silent(clock: Clock, capfd: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (36_610, "10:10:10")])
 def test_durations(seconds: float, text: str) -> None:
     assert console._duration(seconds) == text
+
+
+def test_a_picture_in_half_blocks_is_two_pixels_a_character() -> None:
+    frame = np.zeros((8, 16, 3), np.uint8)
+    frame[:4] = (255, 0, 0)
+    text = half_blocks(frame, columns=4, rows=10)
+    assert text.plain == "▀▀▀▀\n"
+    (style,) = {str(span.style) for span in text.spans}
+    assert style == "#ff0000 on #000000"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (20, 400), (400, 20), (1, 1)])
+def test_a_picture_fits_where_it_is_shown(size: tuple[int, int]) -> None:
+    lines = half_blocks(np.zeros((*size, 3), np.uint8), columns=30, rows=10).plain.splitlines()
+    assert 1 <= len(lines) <= 10
+    assert 1 <= max(map(len, lines)) <= 30
+
+
+def test_a_preview_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    frame = np.full((8, 8, 3), 200, np.uint8)
+    with Terminal(preview=True).progress("generating", 2) as progress:
+        assert not progress.shows
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Terminal().progress("generating", 2) as progress:
+        assert not progress.shows
+    with Terminal(preview=True).progress("generating", 2) as progress:
+        assert progress.shows
+        progress.show(frame)
+        progress.update(1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "▀" in err
+
+
+def test_phases_are_told_when_asked(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    for verbose in (False, True):
+        with Terminal(verbose=verbose).phase("denoising"):
+            clock.now += 1.5
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"denoising: 1\.50 s, peak memory \d+\.\d\d GB so far.*\n", err)

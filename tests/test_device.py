@@ -14,7 +14,7 @@ def test_auto_takes_an_accelerator_where_there_is_one() -> None:
     assert (choose_device("auto").type == "cpu") == (not has_accelerator)
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "toaster", ""])
+@pytest.mark.parametrize("name", ["cuda:99", "toaster", "meta", ""])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(SoraditError, match=f"device {name} is not available here: use --device auto"):
         choose_device(name)

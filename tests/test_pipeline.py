@@ -1,5 +1,6 @@
 """The pipeline as a library."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
+from soradit.model.autoencoder import to_float, to_uint8
 from soradit.model.weights import MAX_TOKENS, GenerationConfig, latent_grid
-from soradit.pipeline import Pipeline
+from soradit.pipeline import DECODED_AT_ONCE, Pipeline, go_on
+from soradit.video import Request, Video
 
 TOKEN = (4, 32, 32)
 
@@ -55,7 +58,9 @@ def test_no_guidance_asks_the_model_once_and_guidance_at_one_batch(pipeline: Pip
 
 def test_steps_are_reported(pipeline: Pipeline) -> None:
     steps: list[tuple[int, int]] = []
-    pipeline("sky", settings=replace(pipeline.defaults, steps=3), on_step=lambda done, of: steps.append((done, of)))
+    pipeline(
+        "sky", settings=replace(pipeline.defaults, steps=3), on_step=lambda step: steps.append((step.done, step.of))
+    )
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -82,6 +87,106 @@ def test_saved_video_is_read(pipeline: Pipeline, tmp_path: Path) -> None:
     assert (frames.shape, fps) == (video.frames.shape, video.fps)
     with pytest.raises(SoraditError, match="exists already"):
         video.save(tmp_path / "a.mp4")
+
+
+def test_a_long_list_is_made_as_it_is_read(pipeline: Pipeline) -> None:
+    prompts = (f"sky {i}" for i in itertools.count())
+    videos = list(itertools.islice(pipeline.generate(prompts), 3))
+    assert [video.request.prompt for video in videos] == ["sky 0", "sky 1", "sky 2"]
+    assert next(prompts) == "sky 3", "no further than needed"
+    assert (videos[1].frames == pipeline("sky 1").frames).all()
+
+
+def test_public_names() -> None:
+    import soradit
+
+    assert {soradit.Pipeline, soradit.Request, soradit.Video} == {Pipeline, Request, Video}
+    assert soradit.SoraditError is SoraditError
+    with pytest.raises(AttributeError, match="no attribute 'Pipelines'"):
+        _ = soradit.Pipelines
+
+
+@pytest.mark.parametrize("total", [1, 8, 9, 33])
+def test_decoding_in_slices_is_decoding(pipeline: Pipeline, total: int) -> None:
+    latents = torch.randn(total, 2, 2, pipeline.autoencoder.config.latent_channels)
+    with torch.no_grad():
+        whole = to_uint8(pipeline.autoencoder.decode(latents[None])[0]).numpy().astype(int)
+    sliced = pipeline.decode(latents)
+    assert sliced.shape == whole.shape
+    assert np.abs(sliced - whole).max() <= 1
+    assert (sliced != whole).mean() < 1e-3
+
+
+def test_decoding_looks_at_a_few_latents_at_a_time(pipeline: Pipeline) -> None:
+    lengths = [part.stop - part.start for part in pipeline.slices(1000)]
+    assert max(lengths) <= DECODED_AT_ONCE + 2 * 16
+
+
+def test_a_batch_that_does_not_fit_is_halved(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = pipeline.transformer.forward
+
+    def small_card(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x) // 2)
+        if len(x) > 2 * 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(x, *rest)
+
+    monkeypatch.setattr(pipeline.transformer, "forward", small_card)
+    prompts = ["a", "b", "c", "d"]
+    videos = list(pipeline.generate(prompts, batch_size=4))
+    assert [video.request.prompt for video in videos] == prompts
+    assert sizes == [4, 2, 2, 2, 2]
+
+
+def test_too_little_memory_for_one_is_one_line(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_card(*_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
+
+    monkeypatch.setattr(pipeline.transformer, "forward", no_card)
+    with pytest.raises(SoraditError, match="cpu has too little memory for it: make a smaller or shorter video"):
+        pipeline("sky")
+
+
+def test_infinities_are_no_video(pipeline: Pipeline) -> None:
+    with pytest.raises(SoraditError, match=r"guidance 1e\+38 leads to infinities"):
+        pipeline("sky", settings=replace(pipeline.defaults, guidance=1e38))
+
+
+def test_an_image_s_latent_is_held(pipeline: Pipeline) -> None:
+    image, steps = pipeline("day").frames[5:6], []
+    pipeline("night", start=image, seed=1, on_step=steps.append)
+    still = to_float(torch.from_numpy(image).expand(12, -1, -1, -1))[None]
+    with torch.no_grad():
+        known = pipeline.autoencoder.encode(still)[:, :1]
+    assert len(steps) == pipeline.defaults.steps
+    for step in steps:
+        torch.testing.assert_close(step.x0[:, :1], known, atol=1e-4, rtol=1e-4)
+
+
+def test_a_beginning_is_met_and_kept(pipeline: Pipeline) -> None:
+    start = pipeline("day").frames
+    settings = replace(pipeline.defaults, num_frames=40)
+    frames = pipeline("day", start=start, settings=settings, seed=1).frames
+    assert len(frames) == 40
+    assert (frames[:8] == start[:8]).all()
+    with pytest.raises(SoraditError, match=r"shape \(16, 64, 64, 3\) is none for 32x64"):
+        pipeline("day", start=start, settings=replace(settings, width=32))
+
+
+def test_joining_fades_from_one_to_the_other() -> None:
+    black, white = np.zeros((4, 1, 1, 3), np.uint8), np.full((6, 1, 1, 3), 255, np.uint8)
+    assert go_on(black, white, overlap=3)[:, 0, 0, 0].tolist() == [0, 64, 128, 191, 255, 255, 255]
+
+
+def test_offloaded_parts_are_off_the_device(weights: Path) -> None:
+    offloading = Pipeline.load(weights, device="cpu", offload=True)
+    moves: list[str] = []
+    for name in ("transformer", "autoencoder"):
+        module = getattr(offloading, name)
+        module.to = lambda device, name=name: moves.append(f"{name} to {device}")
+    offloading("sky")
+    assert moves == [f"{name} to cpu" for name in ("transformer", "transformer", "autoencoder", "autoencoder")]
 
 
 def test_grid_of_tokens() -> None:

@@ -10,6 +10,9 @@ from soradit.cli.check import check
 from soradit.cli.encode import encode
 from soradit.cli.evaluate import evaluate
 from soradit.cli.generate import generate
+from soradit.cli.info import info
+from soradit.cli.options import Grouped
+from soradit.cli.replay import replay
 from soradit.cli.skies import skies
 from soradit.cli.train import train
 
@@ -37,5 +40,6 @@ def _common(
     pass
 
 
-for command in (generate, train, evaluate, encode, check, skies, byhand):
-    app.command()(command)
+for command in (generate, replay, info, train, evaluate, encode, check, skies, byhand):
+    summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
+    app.command(cls=Grouped, short_help=summary)(command)

@@ -1,6 +1,5 @@
 """``soradit generate``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,86 +7,192 @@ import typer
 
 from soradit.cli.options import (
     MAX_SEED,
+    RUN,
+    WRITE,
     Device,
     Json,
     Overwrite,
     Precision,
-    Size,
     SkipExisting,
     Weights,
+    exit_on_sigterm,
     height_width,
     print_line,
 )
-from soradit.errors import SoraditError
+
+VIDEO, START, MANY = "The video", "What it begins with", "Many at once"
+OWN = "  [default: the weights' own]"
+
+Negative = Annotated[
+    str | None, typer.Option(metavar="PROMPT", help="What the video should not show.", rich_help_panel=VIDEO)
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=MAX_SEED, metavar="N", help="The same seed gives the same video.", rich_help_panel=VIDEO),
+]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Sampling steps." + OWN, rich_help_panel=VIDEO)]
+Guidance = Annotated[
+    float | None,
+    typer.Option(metavar="SCALE", help="How much the prompt counts; 1 is no guidance." + OWN, rich_help_panel=VIDEO),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Length, a multiple of 4; longer than the weights' own is made in overlapping windows." + OWN,
+        rich_help_panel=VIDEO,
+    ),
+]
+VideoSize = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Width and height, multiples of 32." + OWN, rich_help_panel=VIDEO),
+]
+Fps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Frames per second." + OWN, rich_help_panel=VIDEO)]
+FirstImage = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="An image that the first frame shows.", rich_help_panel=START)
+]
+Continue = Annotated[
+    Path | None,
+    typer.Option("--continue", metavar="FILE", help="A video to go on from, and make longer.", rich_help_panel=START),
+]
+Offload = Annotated[
+    bool, typer.Option("--offload", help="Keep on the device only what is at work.", rich_help_panel=RUN)
+]
+NoMetadata = Annotated[
+    bool, typer.Option("--no-metadata", help="Don't say in the MP4 how it was made.", rich_help_panel=WRITE)
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Seconds and peak memory of each phase.", rich_help_panel=RUN)
+]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="On a terminal, show the first frame take shape.", rich_help_panel=RUN)
+]
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What the video shows.", show_default=False)] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="What the video shows.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="MP4, or a folder.  [default: named by prompt and seed]"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help=".mp4, .gif, .webp, or .png for a folder of frames; or a folder for MP4s.  "
+            "[default: named by prompt and seed]",
+            rich_help_panel=WRITE,
+        ),
     ] = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    frames: Frames = None,
+    size: VideoSize = None,
+    fps: Fps = None,
+    image: FirstImage = None,
+    continued: Continue = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="A prompt a line, with flags of its own (a storm --seed 7 -o storm.mp4), or a JSON object a line; "
+            "# starts a comment.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Videos per prompt, with seeds that count up.", rich_help_panel=MANY),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N|auto",
+            help="Make only the I-th of N parts; auto: as SLURM or torchrun number this process.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            metavar="N",
+            help="Videos that are denoised together.  [default: 1 on a CPU, else what should fit]",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    skip_existing: SkipExisting = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Contact sheet to write, .png: a row a video.", rich_help_panel=WRITE),
+    ] = None,
+    no_metadata: NoMetadata = False,
     weights: Weights = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same video.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.  [default: the weights' own]")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 is none.  [default: the weights' own]")
-    ] = None,
-    negative: Annotated[str, typer.Option(metavar="PROMPT", help="What the video should not show.")] = "",
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Length in frames, a multiple of 4.  [default: the weights' own]")
-    ] = None,
-    size: Size = None,
-    fps: Annotated[int | None, typer.Option(min=1, help="Frames per second.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Videos per prompt, with seeds that count up.")] = 1,
-    prompts: Annotated[str | None, typer.Option(metavar="FILE|-", help="A prompt a line; # starts a comment.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    overwrite: Overwrite = False,
-    skip_existing: SkipExisting = False,
-    as_json: Json = False,
+    offload: Offload = False,
+    preview: Preview = False,
+    verbose: Verbose = False,
 ) -> None:
     """Generate videos from prompts.
 
+    \b
     soradit generate "a red sunset over the sea" -o sunset.mp4
+    soradit generate "drifting clouds" --count 4 --size 384x256 --sheet clouds.png
+    soradit generate --prompts prompts.txt -o videos/ --skip-existing --json
+    soradit generate "a storm comes up" --continue sunset.mp4 -o longer.mp4
     """
-    if (prompt is None) == (prompts is None):
+    if (not prompt) == (prompts is None):
         raise typer.BadParameter("give either a prompt or --prompts")
+    if prompt and len(prompt) > 1:
+        raise typer.BadParameter(f'quote the prompt: soradit generate "{" ".join(prompt)}"')
     if overwrite and skip_existing:
         raise typer.BadParameter("give either --overwrite or --skip-existing")
+    if image and continued:
+        raise typer.BadParameter("give either --image or --continue")
     height, width = height_width(size)
-    lines = [prompt] if prompt is not None else _read_prompts(prompts or "-")
+    exit_on_sigterm()
 
     from soradit.console import Terminal
+    from soradit.tasks.generate import GenerateConfig
     from soradit.tasks.generate import generate as run
-    from soradit.tasks.generate import plan
+    from soradit.tasks.jobs import choose_shard, plan, read_orders
 
-    jobs = plan(lines, output=output, negative=negative, seed=seed, count=count)
-    overrides = {
-        "steps": steps,
-        "guidance": guidance,
-        "num_frames": frames,
-        "height": height,
-        "width": width,
-        "fps": fps,
-    }
-    for made in run(
-        jobs,
+    jobs = plan(
+        read_orders(prompts) if prompts is not None else [{"prompt": prompt[0] if prompt else ""}],
+        output=output,
+        common={
+            "negative": negative or "",
+            "seed": seed or 0,
+            "steps": steps,
+            "guidance": guidance,
+            "num_frames": frames,
+            "height": height,
+            "width": width,
+            "fps": fps,
+            "image": image,
+            "continued": continued,
+        },
+        count=count,
+        shard=choose_shard(shard) if shard is not None else None,
+    )
+    config = GenerateConfig(
         weights=weights,
-        overrides=overrides,
         device=device,
         precision=precision,
+        offload=offload,
+        batch_size=batch_size,
         overwrite=overwrite,
         skip_existing=skip_existing,
-        report=Terminal(),
-    ):
+        keep_going=prompts is not None or count > 1,
+        metadata=not no_metadata,
+        sheet=sheet,
+    )
+    for made in run(jobs, config, Terminal(verbose=verbose, preview=preview)):
         print_line(made.to_json() if as_json else str(made.job.output))
-
-
-def _read_prompts(source: str) -> list[str]:
-    """A prompt a line, from a file or (``-``) from stdin; blank lines and # comments are left out."""
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SoraditError(f"can't read prompts from {source}: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

@@ -1,17 +1,29 @@
 """What several commands share: options, sizes, and how data reaches stdout."""
 
 import os
-import re
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from soradit.errors import SoraditError
+from soradit.tasks import jobs
 
 MAX_SEED = 2**63 - 1
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16. auto: what the device is fast at.")]
-Weights = Annotated[str | None, typer.Option(help="Folder of weights.  [default: the bundled ones]")]
+WRITE, RUN = "What is written", "How it runs"
+"""Panels of the help."""
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)]
+Precision = Annotated[
+    str,
+    typer.Option(help="auto, float32, bfloat16, float16. auto: what the device is fast at.", rich_help_panel=RUN),
+]
+Weights = Annotated[
+    str | None, typer.Option(help="Folder of weights.  [default: the bundled ones]", rich_help_panel=RUN)
+]
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.  [default: the weights' own]")
 ]
@@ -19,15 +31,26 @@ Buckets = Annotated[
     bool, typer.Option("--buckets", help="Each clip in a shape and length of its own, of about --size's area.")
 ]
 KeepDamaged = Annotated[bool, typer.Option("--keep-damaged", help="Use damaged clips up to their damage.")]
-Json = Annotated[bool, typer.Option("--json", help="A JSON line per result on stdout, instead of its path.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave files that exist, and go on.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="A JSON line per result on stdout, instead of its path.", rich_help_panel=WRITE)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=WRITE)]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave files that exist, and go on.", rich_help_panel=WRITE)
+]
 
 
 def print_line(line: str) -> None:
     """Data goes to stdout, whole lines at once, and paths as the file system has them."""
-    sys.stdout.buffer.write(os.fsencode(line) + b"\n")
-    sys.stdout.flush()
+    if sys.stdout is None:  # closed by whoever started us: nobody wants to know
+        return
+    try:
+        sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SoraditError(f"can't write to stdout: {error.strerror}") from error
 
 
 def height_width(size: str | None) -> tuple[int | None, int | None]:
@@ -37,6 +60,33 @@ def height_width(size: str | None) -> tuple[int | None, int | None]:
 
 def parse_size(size: str) -> tuple[int, int]:
     """``WIDTHxHEIGHT`` -> height, width."""
-    if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", size)):
-        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT, such as 256x256", param_hint="--size")
-    return int(match[2]), int(match[1])
+    try:
+        return jobs.parse_size(size)
+    except SoraditError as error:
+        raise typer.BadParameter(str(error), param_hint="--size") from error
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists its options under the panel that each names."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or default, []).append(record)
+        for name, records in panels.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def exit_on_sigterm() -> None:
+    """Let a terminated process end as an interrupted one does: nothing half-made stays, then exit code 143."""
+
+    def end(number: int, frame: object) -> None:
+        from soradit.console import write_line
+
+        write_line("soradit: terminated")
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -40,6 +40,15 @@ class Process(ABC):
     def target(self, x0: Latents, noise: Latents) -> Latents:
         """What the model should predict from x_t."""
 
+    @abstractmethod
+    def clean(self, x: Latents, prediction: Latents, t: Times) -> Latents:
+        """The clean latents that x_t leads to, if the prediction is right: ``target`` turned round."""
+
+    def prediction_of(self, x: Latents, x0: Latents, t: Times) -> Latents:
+        """The prediction at x_t that leads to these clean latents: the inverse of ``clean``, for t below 1."""
+        noise = (x - per_sample(self.signal(t), x) * x0) / per_sample(self.sigma(t), x)
+        return self.target(x0, noise)
+
     def add_noise(self, x0: Latents, noise: Latents, t: Times) -> Latents:
         """Step 4: the noised latents x_t."""
         return per_sample(self.signal(t), x0) * x0 + per_sample(self.sigma(t), x0) * noise
@@ -74,6 +83,9 @@ class Flow(Process):
     def target(self, x0: Latents, noise: Latents) -> Latents:
         """The velocity dx_t / dt = x0 - noise."""
         return x0 - noise
+
+    def clean(self, x: Latents, prediction: Latents, t: Times) -> Latents:
+        return x + per_sample(1 - t, x) * prediction
 
 
 class Noise(Process):
@@ -112,6 +124,9 @@ class Noise(Process):
 
     def target(self, x0: Latents, noise: Latents) -> Latents:
         return noise
+
+    def clean(self, x: Latents, prediction: Latents, t: Times) -> Latents:
+        return (x - per_sample(self.sigma(t), x) * prediction) / per_sample(self.signal(t), x)
 
 
 PROCESSES: dict[str, type[Process]] = {"flow": Flow, "noise": Noise}

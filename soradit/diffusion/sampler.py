@@ -1,9 +1,11 @@
 """From noise to latents: step 12.
 
 A sampler is given ``predict(x_t, t)``, walks the times of a grid from 0 (noise) to 1 (clean), and returns x0.
+What else generating needs is put around ``predict``: guidance, windows over a long video, latents known beforehand.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,8 +16,23 @@ from soradit.diffusion.process import Latents, Process, Times, per_sample
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) -> what the process's model predicts; t is a number per sample."""
-OnStep = Callable[[int, int], None]
-"""Called after each step with how many are done, and how many there are."""
+VideoLatents = Float[Tensor, "batch t h w c"]
+CONTINUITY = 6.0
+"""The weight w_r of Video Diffusion Models, equation 7, measured: docs/generating.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a sampler stands."""
+
+    done: int
+    """Steps behind it, from 1."""
+    of: int
+    x0: Tensor
+    """The clean latents (batch, ...) that its latest prediction leads to."""
+
+
+OnStep = Callable[[Step], None]
 
 
 def with_guidance(predict_both: Predict, guidance: float) -> Predict:
@@ -31,11 +48,62 @@ def with_guidance(predict_both: Predict, guidance: float) -> Predict:
     return predict
 
 
+def overlapping_windows(total: int, length: int) -> list[slice]:
+    """Windows of ``length`` over ``total`` latent frames, each half over the one before; the last may be shorter."""
+    stride = max(1, length // 2)
+    starts = range(0, max(1, total - (length - stride)), stride)
+    return [slice(start, min(total, start + length)) for start in starts]
+
+
+def in_windows(predict: Predict, *, length: int, first: Predict | None = None) -> Predict:
+    """Predict a video of any number of latent frames by windows of ``length`` that overlap by half.
+
+    Where windows overlap their predictions are averaged, each weighing less towards its ends, so that no frame is
+    anybody's border (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113, equation 5, in time). ``first`` predicts
+    the first window, if it is not like the others.
+    """
+
+    def predict_long(x: VideoLatents, t: Times) -> VideoLatents:
+        position = torch.arange(length, device=x.device) + 0.5
+        weight = torch.minimum(position, length - position)[:, None, None, None]
+        total, weights = torch.zeros_like(x), torch.zeros_like(x)
+        for window in overlapping_windows(x.shape[1], length):
+            predict_here = first if first is not None and window.start == 0 else predict
+            weight_here = weight[: window.stop - window.start]
+            total[:, window] += weight_here * predict_here(x[:, window], t)
+            weights[:, window] += weight_here
+        return total / weights
+
+    return predict_long
+
+
+def continuing(predict: Predict, known: VideoLatents, process: Process) -> Predict:
+    """Predict a video whose first latent frames are known, and whose others are to go on from there.
+
+    The known ones are held: the prediction there is the one that leads to them. That alone leaves a seam, since the
+    others hardly heed it; so they are also moved towards what makes the model itself predict the known ones
+    (Ho et al. 2022, Video Diffusion Models, arXiv 2204.03458, equation 7), at the cost of a backward pass.
+    """
+    held = known.shape[1]
+
+    def predict_rest(x: VideoLatents, t: Times) -> VideoLatents:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            x0 = process.clean(x, predict(x, t), t)
+            (gradient,) = torch.autograd.grad((x0[:, :held] - known).square().sum(), x)
+        moved = x0 - CONTINUITY / 2 * per_sample(process.signal(t), x) * gradient
+        return process.prediction_of(x, torch.cat([known, moved[:, held:]], dim=1), t).detach()
+
+    return predict_rest
+
+
 def euler(predict: Predict, x: Latents, times: list[float], process: Process, on_step: OnStep) -> Latents:
     """First order, for a model that predicts velocity: x += dt * v."""
     for step, (t, t_next) in enumerate(pairwise(times), 1):
-        x = x + (t_next - t) * predict(x, _every(t, x))
-        on_step(step, len(times) - 1)
+        now = _every(t, x)
+        velocity = predict(x, now)
+        on_step(Step(done=step, of=len(times) - 1, x0=process.clean(x, velocity, now)))
+        x = x + (t_next - t) * velocity
     return x
 
 
@@ -47,24 +115,25 @@ def adams_bashforth(predict: Predict, x: Latents, times: list[float], process: P
     """
     previous, previous_stride = None, 0.0
     for step, (t, t_next) in enumerate(pairwise(times), 1):
-        velocity, stride = predict(x, _every(t, x)), t_next - t
+        now, stride = _every(t, x), t_next - t
+        velocity = predict(x, now)
+        on_step(Step(done=step, of=len(times) - 1, x0=process.clean(x, velocity, now)))
         if previous is None:
             x = x + stride * velocity
         else:
             x = x + stride * (velocity + stride / (2 * previous_stride) * (velocity - previous))
         previous, previous_stride = velocity, stride
-        on_step(step, len(times) - 1)
     return x
 
 
 def ddim(predict: Predict, x: Latents, times: list[float], process: Process, on_step: OnStep) -> Latents:
     """Deterministic, for a model that predicts noise (Song et al. 2021, arXiv 2010.02502, equation 12, sigma = 0)."""
     for step, (t, t_next) in enumerate(pairwise(times), 1):
-        now, then = _every(t, x), _every(t_next, x)
+        now = _every(t, x)
         noise = predict(x, now)
-        x0 = (x - per_sample(process.sigma(now), x) * noise) / per_sample(process.signal(now), x)
-        x = process.add_noise(x0, noise, then)
-        on_step(step, len(times) - 1)
+        x0 = process.clean(x, noise, now)
+        on_step(Step(done=step, of=len(times) - 1, x0=x0))
+        x = process.add_noise(x0, noise, _every(t_next, x))
     return x
 
 
@@ -83,7 +152,7 @@ def sample(
     process: Process,
     sampler: str,
     times: Float[Tensor, " steps_and_one"],
-    on_step: OnStep = lambda *_: None,
+    on_step: OnStep = lambda step: None,
 ) -> Latents:
     """Noise -> clean latents, visiting ``times`` (see ``timestep_grid``) with the sampler of that name."""
     return SAMPLERS[process.name][sampler](predict, noise, times.tolist(), process, on_step)

@@ -1,9 +1,9 @@
 """A video file -> its decoded frames with the times at which a player shows them, however odd the file is."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -75,6 +75,7 @@ class Header:
     seconds: float | None = None  # the stream's own duration
     container_seconds: float | None = None  # which may be that of a longer sound track
     stream_index: int = 0  # among the file's video streams
+    tags: Mapping[str, str] = field(default_factory=dict)  # title, comment and such
 
     @property
     def may_jump(self) -> bool:
@@ -289,6 +290,7 @@ def _header(container: InputContainer, stream: VideoStream) -> Header:
         pixel_aspect=aspect if max(aspect, 1 / aspect) <= MAX_PIXEL_ASPECT else Fraction(1),
         num_frames=stream.frames or None,
         seconds=_stream_seconds(stream),
+        tags=dict(container.metadata),
         container_seconds=None if container.duration is None else container.duration / av.time_base,
     )
 

@@ -4,6 +4,7 @@ model_index.json              which class each part is of
 transformer/  vae/            config.json, diffusion_pytorch_model.safetensors (float16)
 text_encoder/  tokenizer/     as transformers saves them
 scheduler/                    how to sample: see GenerationConfig
+SHA256SUMS                    hashes of all of these that decide pixels (see ``soradit.model.folder``)
 README.md                     the model card
 """
 
@@ -28,14 +29,17 @@ from soradit.errors import SoraditError
 from soradit.files import write_whole
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import DiT, DiTConfig
+from soradit.model.folder import INDEX, SUMS, write_sums
+from soradit.model.folder import bundled_weights as bundled_weights
+from soradit.model.folder import find_weights as find_weights
+from soradit.model.folder import fingerprint as fingerprint
+from soradit.model.folder import has_component as has_component
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
 
 MAX_TOKENS = 16_384
-"""Of one video: 32 times the bundled weights' own; attention's cost grows with the square."""
-BUNDLED = "skies"
-INDEX = "model_index.json"
+"""That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 TENSORS = "diffusion_pytorch_model.safetensors"
 CLASSES = {
     "transformer": ("soradit", "DiT"),
@@ -70,45 +74,31 @@ class GenerationConfig:
             known = " or ".join(SAMPLERS[self.process])
             raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
         for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
+            if name != "shift" and not isinstance(getattr(self, name), int):
+                raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
             if not 0 < getattr(self, name) < math.inf:
                 raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
         if not math.isfinite(self.guidance):
             raise SoraditError(f"guidance must be a number, not {self.guidance}")
 
 
-def latent_grid(settings: GenerationConfig, token_size: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens."""
+def latent_grid(
+    settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int | None = None
+) -> tuple[int, int, int]:
+    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens.
+
+    ``window`` is how many latent frames the transformer sees at once; None is all of them.
+    """
     extent = {"frames": settings.num_frames, "height": settings.height, "width": settings.width}
     for (name, length), unit in zip(extent.items(), token_size, strict=True):
         if length % unit:
             nearest = max(unit, round(length / unit) * unit)
             raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
     t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
-    if t * h * w > MAX_TOKENS:
-        size = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
-        raise SoraditError(f"{size} are {t * h * w} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
+    if (tokens := min(t, window or t) * h * w) > MAX_TOKENS:
+        size = f"{settings.width}x{settings.height}, {min(t, window or t) * token_size[0]} frames"
+        raise SoraditError(f"{size} are {tokens} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
     return t, h, w
-
-
-def find_weights(name: str | Path | None = None) -> Path:
-    """The folder of weights of that path, or the bundled one. Raises SoraditError when it isn't one."""
-    folder = Path(name) if name is not None else bundled_weights()
-    if not folder.is_dir():
-        raise SoraditError(f"no folder of weights at {folder}")
-    if not (folder / INDEX).is_file():
-        raise SoraditError(f"{folder} is not a folder of weights: it has no {INDEX}")
-    return folder
-
-
-def bundled_weights() -> Path:
-    """Where the weights that ship with soradit lie: in the package, or beside it in a checkout."""
-    package = Path(soradit.__file__).parent
-    installed = package / "weights" / BUNDLED
-    return installed if installed.is_dir() else package.parent / "weights" / BUNDLED
-
-
-def has_component(folder: Path, component: str) -> bool:
-    return (folder / component).is_dir()
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:
@@ -151,6 +141,7 @@ def save_autoencoder(folder: Path, config: AutoencoderConfig, tensors: dict[str,
 
 
 def save_text(folder: Path, text_encoder: "TextEncoder") -> None:
+    (folder / SUMS).unlink(missing_ok=True)
     text_encoder.save(folder)
 
 
@@ -160,26 +151,17 @@ def save_generation_config(folder: Path, config: GenerationConfig) -> None:
 
 
 def write_index(folder: Path) -> None:
-    """Name the components that are there."""
+    """Name the components that are there, and list their hashes: last of all, so that the list tells a whole folder."""
     parts = {name: list(classes) for name, classes in CLASSES.items() if has_component(folder, name)}
     index = {"_class_name": "SoraditPipeline", "_soradit_version": soradit.__version__, **parts}
     _write_json(folder / INDEX, index)
+    write_sums(folder)
 
 
 def copy_component(source: Path, target: Path, component: str) -> None:
     """Copy a component's folder, if the source has it and it is another folder."""
     if has_component(source, component) and source.resolve() != target.resolve():
         shutil.copytree(source / component, target / component, dirs_exist_ok=True)
-
-
-def fingerprint(folder: Path, *components: str) -> str:
-    """A hash of the components' files: equal exactly when the files are."""
-    digest = hashlib.sha256()
-    for component in components:
-        for path in sorted(p for p in (folder / component).rglob("*") if p.is_file()):
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def encoder_fingerprint(folder: Path) -> str:
@@ -218,9 +200,11 @@ def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> 
 
 
 def _save(folder: Path, config: AutoencoderConfig | DiTConfig, tensors: dict[str, torch.Tensor]) -> None:
+    """The config last: a folder without one is never taken for whole."""
+    (folder.parent / SUMS).unlink(missing_ok=True)  # of what is replaced now
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", _described(config))
     save_file({name: t.detach().cpu().half().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+    _write_json(folder / "config.json", _described(config))
 
 
 def _config(config_class: Any, path: Path) -> Any:

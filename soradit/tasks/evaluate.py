@@ -32,7 +32,8 @@ from soradit.evaluation.scores import (
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.video import read_video
-from soradit.model.weights import BUNDLED, GenerationConfig, find_weights, fingerprint, latent_grid
+from soradit.model.folder import BUNDLED, find_weights
+from soradit.model.weights import GenerationConfig, latent_grid
 from soradit.pipeline import Pipeline
 from soradit.report import Report
 
@@ -77,15 +78,13 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     _prepare_output(config)
     held_out, training = _choose_clips(config, report)
-    folder = find_weights(config.weights)
-    pipeline = Pipeline.load(folder, device=config.device, precision=config.precision)
+    pipeline = Pipeline.load(config.weights, device=config.device, precision=config.precision)
     settings = pipeline.with_overrides(steps=config.steps, guidance=config.guidance)
     latent_grid(settings, pipeline.autoencoder.config.token_size)
     network = None if config.features == NONE else load_network(config.features, pipeline.device)
-    identity = fingerprint(folder, "transformer", "vae", "text_encoder", "tokenizer")
 
     real = _look_at_real(held_out, config.count, settings, network, report)
-    generator = _Generator(pipeline, settings, identity, config.output / GENERATED)
+    generator = _Generator(pipeline, settings, config.output / GENERATED)
     samples = generator.sample([(_prompt(clip), clip, seen) for clip, seen in real], network, report)
     words = synonyms(len(samples)) if _about_skies(samples, report) else []
     others = generator.sample([(prompt, None, None) for prompt in words], None, report)
@@ -94,7 +93,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
         version=VERSION,
         soradit=soradit.__version__,
         weights=config.weights or BUNDLED,
-        weights_fingerprint=identity,
+        weights_fingerprint=pipeline.identity,
         settings=settings,
         data=str(config.data),
         held_out_clips=len(samples),
@@ -103,7 +102,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
         features=config.features,
         features_sha256=network.sha256 if network else None,
     )
-    scores = _scores(samples, others, learnt) + _costs(folder, generator.seconds)
+    scores = _scores(samples, others, learnt) + _costs(find_weights(config.weights), generator.seconds)
     found = Evaluation(protocol=protocol, scores=scores, samples=samples, synonyms=others)
     _write(config.output, found, report)
     return found
@@ -219,8 +218,8 @@ def _look_at_training(
 class _Generator:
     """Generates the clips that are not there yet, and keeps the time that each took."""
 
-    def __init__(self, pipeline: Pipeline, settings: GenerationConfig, identity: str, folder: Path) -> None:
-        self.pipeline, self.settings, self.identity, self.folder = pipeline, settings, identity, folder
+    def __init__(self, pipeline: Pipeline, settings: GenerationConfig, folder: Path) -> None:
+        self.pipeline, self.settings, self.folder = pipeline, settings, folder
         self.seconds: list[float] = []
 
     def sample(
@@ -241,11 +240,11 @@ class _Generator:
         return samples
 
     def _generate(self, prompt: str, seed: int) -> Path:
-        decided_by = json.dumps([self.identity, asdict(self.settings), prompt, seed], sort_keys=True)
+        decided_by = json.dumps([self.pipeline.identity, asdict(self.settings), prompt, seed], sort_keys=True)
         path = self.folder / f"{hashlib.sha256(decided_by.encode()).hexdigest()[:16]}.mp4"
         if not path.exists():  # Video.save lets no half file appear
             started = time.monotonic()
-            self.pipeline(prompt, seed=seed, settings=self.settings).save(path, metadata={"title": prompt})
+            self.pipeline(prompt, seed=seed, settings=self.settings).save(path)
             self.seconds.append(time.monotonic() - started)
         return path
 

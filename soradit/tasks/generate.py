@@ -1,29 +1,59 @@
-"""``soradit generate``: prompts -> MP4s."""
+"""``soradit generate``: jobs -> videos on disk, the weights loaded once. Nothing is imported before it is needed."""
 
+import hashlib
 import json
-import os
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import soradit
 from soradit.errors import SoraditError
-from soradit.media.writing import check_output_path
-from soradit.model.weights import GenerationConfig, find_weights, fingerprint, latent_grid
-from soradit.pipeline import Pipeline
+from soradit.files import check_output_path
+from soradit.model.folder import find_weights, identity, verify
 from soradit.report import Report
+from soradit.tasks.jobs import Job
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from soradit.diffusion.sampler import Step
+    from soradit.model.weights import GenerationConfig
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request, Video
+
+FEW_STEPS = 0.5
+"""Below this share of the weights' own steps, a word of warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One video to make."""
+class GenerateConfig:
+    """How to make videos, whichever they are."""
 
-    prompt: str
-    negative: str
-    seed: int
-    output: Path
+    weights: str | None = None
+    """A folder; None is the bundled one."""
+    expected_weights: str | None = None
+    """Refuse weights that are not those of this hash."""
+    expected_start: str | None = None
+    """Refuse another beginning (image, or video to go on from) than that of this hash."""
+    device: str = "auto"
+    precision: str = "auto"
+    offload: bool = False
+    batch_size: int | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    keep_going: bool = True
+    """After a video that can't be made."""
+    metadata: bool = True
+    sheet: Path | None = None
+    """A contact sheet of all videos made."""
+
+    def __post_init__(self) -> None:
+        if self.sheet is not None and not (self.skip_existing and self.sheet.exists()):
+            check_output_path(self.sheet, overwrite=self.overwrite, suffixes=(".png",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,119 +61,225 @@ class Made:
     """One video made, or found made already."""
 
     job: Job
-    settings: GenerationConfig
-    seconds: float
+    settings: "GenerationConfig | None" = None
+    seconds: float = 0.0
     skipped: bool = False
+
+    @classmethod
+    def already(cls, job: Job) -> "Made":
+        return cls(job=job, skipped=True)
 
     def to_json(self) -> str:
         job = self.job
-        return json.dumps(
-            {
-                "path": str(job.output),
-                "prompt": job.prompt,
-                "negative": job.negative,
-                "seed": job.seed,
-                **asdict(self.settings),
-                "seconds": round(self.seconds, 3),
-                "skipped": self.skipped,
-            },
-            ensure_ascii=False,
-        )
+        what = {"path": str(job.output), "prompt": job.prompt, "negative": job.negative, "seed": job.seed}
+        settings = asdict(self.settings) if self.settings else {}
+        made = {} if self.skipped else {"seconds": round(self.seconds, 3), "sha256": hash_output(job.output)}
+        return json.dumps({**what, **settings, **made, "skipped": self.skipped}, ensure_ascii=False)
 
 
-def plan(prompts: list[str], *, output: Path | None, negative: str, seed: int, count: int) -> list[Job]:
-    """What to make and where: one video a prompt and seed, with names that tell them apart.
-
-    ``output`` is a file for a single video, a folder, or a file whose name is extended by numbers; None names each
-    by its prompt and seed, in the current folder. Raises SoraditError for no prompts, one that is not UTF-8, or a
-    count below 1.
-    """
-    if not prompts:
-        raise SoraditError("no prompts: give one, or a file of them with --prompts")
-    for text in (*prompts, negative):
-        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
-            raise SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
-    if count < 1:
-        raise SoraditError(f"count must be 1 or more, not {count}")
-    pairs = [(prompt, seed + i) for prompt in prompts for i in range(count)]
-    names = _names(pairs, output)
-    return [
-        Job(prompt=prompt, negative=negative, seed=job_seed, output=name)
-        for (prompt, job_seed), name in zip(pairs, names, strict=True)
-    ]
+def hash_output(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files one after another in the order of their names."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def generate(
-    jobs: list[Job],
-    *,
-    weights: str | None,
-    overrides: Mapping[str, object],
-    device: str = "auto",
-    precision: str = "auto",
-    overwrite: bool = False,
-    skip_existing: bool = False,
-    report: Report | None = None,
+    jobs: Iterable[Job | SoraditError], config: GenerateConfig, report: Report | None = None
 ) -> Iterator[Made]:
-    """Make the videos one after another, loading the weights once; yields each as it is on disk.
+    """Make the videos, loading the weights once, and yield each as it is on disk.
 
-    Raises SoraditError, before any work, for outputs that can't be written and settings that don't fit.
+    Jobs are taken as they are needed. One that can't be made is noted, and the others go on. Raises SoraditError at
+    the end if there were such, and at once for weights or a device that can't be used.
     """
-    report = report or Report()
-    for job in jobs:
-        if not (skip_existing and os.path.exists(job.output)):
-            check_output_path(job.output, overwrite=overwrite)
-    folder = find_weights(weights)
-    pipeline = Pipeline.load(folder, device=device, precision=precision)
-    settings = pipeline.with_overrides(**overrides)
-    latent_grid(settings, pipeline.autoencoder.config.token_size)
-    identity = fingerprint(folder, "transformer", "vae", "text_encoder", "tokenizer")
-    for job in jobs:
-        if skip_existing and os.path.exists(job.output):
-            yield Made(job=job, settings=settings, seconds=0.0, skipped=True)
-            continue
-        yield _make(job, pipeline, settings, identity, overwrite, report)
+    work = _Work(config, report or Report())
+    for is_there, alike in groupby(work.writable(jobs), key=work.is_there):
+        yield from map(Made.already, alike) if is_there else work.make(alike)  # noqa: B031 - one of the two
+    work.end()
 
 
-def _make(
-    job: Job, pipeline: Pipeline, settings: GenerationConfig, identity: str, overwrite: bool, report: Report
-) -> Made:
-    started = time.monotonic()
-    num_tokens, max_tokens = pipeline.text_encoder.count_tokens(job.prompt), pipeline.text_encoder.max_tokens
-    if num_tokens > max_tokens:
-        report.note(f"the prompt has {num_tokens} tokens: all after the first {max_tokens} are not used")
-    with report.progress(f"generating {job.output.name}", settings.steps) as progress:
-        video = pipeline(
-            job.prompt,
-            seed=job.seed,
-            negative=job.negative,
-            settings=settings,
-            on_step=lambda done, of: progress.update(done),
+class _Work:
+    """What the jobs share: the pipeline, once it is needed, and how many of them failed."""
+
+    def __init__(self, config: GenerateConfig, report: Report) -> None:
+        self.config, self.report = config, report
+        self.num_jobs = self.num_failed = 0
+        self.advised: list[str] = []
+        self.strips: "list[tuple[str, np.ndarray]]" = []
+
+    @cached_property
+    def pipeline(self) -> "Pipeline":
+        """The weights' files are read, and their hashes compared, while torch is being imported."""
+        config, folder = self.config, find_weights(self.config.weights)
+        self.report.note(f"loading {'the bundled weights' if config.weights is None else folder}")
+        with ThreadPoolExecutor(1) as reader:
+            verified = reader.submit(verify, folder)
+            with self.report.phase("importing"):
+                from soradit.pipeline import Pipeline
+            with self.report.phase("reading weights"):
+                hashes = verified.result()
+                if config.expected_weights not in (None, identity(hashes)):
+                    raise SoraditError(
+                        f"it was made with weights {config.expected_weights}, and {folder} are {identity(hashes)}: "
+                        "name the right ones with --weights, or give --force"
+                    )
+                return Pipeline.load(
+                    folder,
+                    device=config.device,
+                    precision=config.precision,
+                    offload=config.offload,
+                    hashes=hashes,
+                    report=self.report,
+                )
+
+    def is_there(self, job: Job) -> bool:
+        return self.config.skip_existing and job.output.exists()
+
+    def writable(self, jobs: Iterable[Job | SoraditError]) -> Iterator[Job]:
+        """The jobs, less those that can't be understood or written."""
+        for job in jobs:
+            self.num_jobs += 1
+            try:
+                if isinstance(job, SoraditError):
+                    raise job
+                if not self.is_there(job):
+                    check_output_path(job.output, overwrite=self.config.overwrite)
+            except SoraditError as error:
+                self._fail(error)
+            else:
+                yield job
+
+    def make(self, jobs: Iterable[Job]) -> Iterator[Made]:
+        config, pipeline = self.config, self.pipeline
+        from soradit.media.contact_sheet import film_strip
+
+        for batch in pipeline.batches(self._requests(jobs), of=lambda pair: pair[1], batch_size=config.batch_size):
+            started = time.monotonic()
+            for job, video in self._videos(batch):
+                try:
+                    with self.report.phase("writing"):
+                        video.save(job.output, overwrite=config.overwrite, metadata=config.metadata)
+                except SoraditError as error:
+                    self._fail(error)
+                    continue
+                if config.sheet is not None:
+                    self.strips.append((job.output.name, film_strip(video.frames)))
+                yield Made(job=job, settings=video.settings, seconds=(time.monotonic() - started) / len(batch))
+
+    def _requests(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, Request]]":
+        """The jobs with what they begin with, less those whose settings don't fit; before any work on them."""
+        for job in jobs:
+            try:
+                request = request_of(job, self.pipeline, expected_start=self.config.expected_start)
+            except SoraditError as error:
+                self._fail(error)
+            else:
+                advice = list(advice_on(request, self.pipeline))
+                for text in advice:
+                    if text not in self.advised:  # once for all of --count
+                        self.report.note(text)
+                self.advised = advice
+                yield job, request
+
+    def _videos(self, batch: "list[tuple[Job, Request]]") -> "Iterator[tuple[Job, Video]]":
+        """One pass through the transformer; where that fails, each alone, so that one fails alone."""
+        jobs, requests = [job for job, _ in batch], [request for _, request in batch]
+        what = jobs[0].output.name if len(jobs) == 1 else f"{len(jobs)} videos"
+        steps = requests[0].settings.steps if requests[0].settings else 0
+        with self.report.progress(f"generating {what}", steps) as progress:
+
+            def on_step(step: "Step") -> None:
+                progress.update(step.done)
+                if progress.shows:
+                    progress.show(self.pipeline.decode(step.x0[0, :1])[0])
+
+            try:
+                videos = self.pipeline.together(requests, on_step=on_step)
+            except SoraditError as error:
+                if len(batch) == 1:
+                    self._fail(error)
+                    return
+                videos = None
+        if videos is not None:
+            yield from zip(jobs, videos, strict=True)
+        else:
+            for pair in batch:
+                yield from self._videos([pair])
+
+    def _fail(self, error: SoraditError) -> None:
+        if not self.config.keep_going:
+            raise error
+        self.num_failed += 1
+        self.report.note(str(error))
+
+    def end(self) -> None:
+        """Write what belongs to all of them. Raises SoraditError if some failed."""
+        config = self.config
+        if config.sheet is not None and self.strips and not (config.skip_existing and config.sheet.exists()):
+            from soradit.media.contact_sheet import write_contact_sheet
+
+            write_contact_sheet(config.sheet, self.strips, overwrite=config.overwrite)
+        if self.num_failed:
+            raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")
+
+
+def request_of(job: Job, pipeline: "Pipeline", *, expected_start: str | None = None) -> "Request":
+    """A job as the pipeline takes it. Raises SoraditError for settings that don't fit the weights or one another."""
+    from soradit.media.video import read_image
+    from soradit.video import Request, start_hash
+
+    overrides, start = dict(job.overrides), None
+    if job.image is not None:
+        settings = pipeline.with_overrides(**overrides)
+        start = read_image(job.image, size=(settings.height, settings.width))[None]
+    elif job.continued is not None:
+        overrides, start = _read_beginning(job.continued, overrides, pipeline)
+    request = Request(
+        prompt=job.prompt,
+        negative=job.negative,
+        seed=job.seed,
+        settings=pipeline.with_overrides(**overrides),
+        start=start,
+    )
+    pipeline.grid(request)
+    if expected_start is not None and (start is None or start_hash(start) != expected_start):
+        raise SoraditError(
+            "it began with another image or video: name that with --image or --continue, or give --force"
         )
-    about = {
-        "soradit": soradit.__version__,
-        "weights": identity,
-        "prompt": job.prompt,
-        "negative": job.negative,
-        "seed": job.seed,
-        **asdict(settings),
-    }
-    metadata = {"title": job.prompt, "comment": json.dumps(about, ensure_ascii=False)}
-    video.save(job.output, overwrite=overwrite, metadata=metadata)
-    return Made(job=job, settings=settings, seconds=time.monotonic() - started)
+    return request
 
 
-def _names(pairs: list[tuple[str, int]], output: Path | None) -> list[Path]:
-    if output is not None and output.suffix and not os.path.isdir(output):
-        if len(pairs) == 1:
-            return [output]
-        return [output.with_name(f"{output.stem}-{i:03d}{output.suffix}") for i in range(len(pairs))]
-    folder = output or Path()
-    names = [f"{_slug(prompt)}-{seed}" for prompt, seed in pairs]
-    if len(set(names)) < len(names):
-        names = [f"{i:03d}-{name}" for i, name in enumerate(names)]
-    return [folder / f"{name}.mp4" for name in names]
+def _read_beginning(path: Path, overrides: dict[str, Any], pipeline: "Pipeline") -> "tuple[dict[str, Any], np.ndarray]":
+    """A video to go on from, in the size, rate and length that follow from it where the job sets no others."""
+    from soradit.media.video import probe_video, read_video
+
+    info = probe_video(path)
+    _, unit_height, unit_width = pipeline.autoencoder.config.token_size
+    for name, value in (
+        ("height", info.height // unit_height * unit_height or unit_height),
+        ("width", info.width // unit_width * unit_width or unit_width),
+        ("fps", max(1, round(info.fps))),
+    ):
+        if overrides.get(name) is None:
+            overrides[name] = value
+    settings = pipeline.with_overrides(**overrides)
+    start, _ = read_video(path, fps=settings.fps, size=(settings.height, settings.width))
+    if len(start) < pipeline.autoencoder.config.token_size[0]:
+        raise SoraditError(f"{path} has {len(start)} frames: too few to go on from; give one of them as --image")
+    if overrides.get("num_frames") is None:
+        overrides["num_frames"] = len(start) + pipeline.frames_after(start)
+    return overrides, start
 
 
-def _slug(prompt: str) -> str:
-    """A file name from a prompt: lower case, at most 60 characters, safe on every file system."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:60].strip("-") or "video"
+def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
+    """What a person would want to know before the wait."""
+    if not request.prompt.strip():
+        yield "the prompt is empty: what the video shows is up to the weights"
+    max_tokens = pipeline.text_encoder.max_tokens
+    for what, text in (("the prompt", request.prompt), ("the negative prompt", request.negative)):
+        if text and (num_tokens := pipeline.text_encoder.count_tokens(text)) > max_tokens:
+            yield f"{what} has {num_tokens} tokens: all after the first {max_tokens} are not used"
+    own, settings = pipeline.defaults, request.settings or pipeline.defaults
+    if settings.steps < FEW_STEPS * own.steps:
+        yield f"{settings.steps} steps are few: these weights use {own.steps}, and with fewer their pictures blur"
+    if request.negative and settings.guidance == 1:
+        yield "the negative prompt is not used: without guidance (1) there is nothing to guide away from"

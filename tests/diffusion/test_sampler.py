@@ -5,7 +5,16 @@ import torch
 from torch import Tensor
 
 from soradit.diffusion.process import PROCESSES, Flow, Process, per_sample, timestep_grid
-from soradit.diffusion.sampler import SAMPLERS, Predict, sample, with_guidance
+from soradit.diffusion.sampler import (
+    SAMPLERS,
+    Predict,
+    Step,
+    continuing,
+    in_windows,
+    overlapping_windows,
+    sample,
+    with_guidance,
+)
 
 MEAN, STD = 1.5, 0.6
 WALKS = [(process, sampler) for process, samplers in SAMPLERS.items() for sampler in samplers]
@@ -72,7 +81,7 @@ def test_one_data_point_is_found_in_one_step(process: str, sampler: str) -> None
 @pytest.mark.parametrize(("process", "sampler"), WALKS)
 def test_a_sampler_predicts_once_a_step_and_says_so(process: str, sampler: str) -> None:
     seen: list[float] = []
-    steps: list[tuple[int, int]] = []
+    steps: list[Step] = []
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         assert t.shape == (3,)
@@ -86,10 +95,94 @@ def test_a_sampler_predicts_once_a_step_and_says_so(process: str, sampler: str) 
         process=PROCESSES[process](),
         sampler=sampler,
         times=times,
-        on_step=lambda done, of: steps.append((done, of)),
+        on_step=steps.append,
     )
     assert seen == times[:-1].tolist()
-    assert steps == [(i, 5) for i in range(1, 6)]
+    assert [(step.done, step.of) for step in steps] == [(i, 5) for i in range(1, 6)]
+    assert all(step.x0.shape == (3, 2) for step in steps)
+
+
+@pytest.mark.parametrize(("process", "sampler"), WALKS)
+def test_steps_show_where_they_lead(process: str, sampler: str) -> None:
+    """Where the data is one point, each prediction leads straight to it."""
+    steps: list[Step] = []
+    sample(
+        exact_prediction(PROCESSES[process](), std=0.0),
+        torch.randn(2, 4),
+        process=PROCESSES[process](),
+        sampler=sampler,
+        times=timestep_grid(4),
+        on_step=steps.append,
+    )
+    for step in steps:
+        torch.testing.assert_close(step.x0, torch.full((2, 4), MEAN), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_prediction_and_where_it_leads_are_inverses(process: str) -> None:
+    chosen, t = PROCESSES[process](), torch.tensor([0.0, 0.3, 0.9])
+    x, prediction = torch.randn(2, 3, 4, dtype=torch.float64)
+    back = chosen.prediction_of(x, chosen.clean(x, prediction, t), t)
+    torch.testing.assert_close(back, prediction, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 8])
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 8, 9, 16, 31])
+def test_windows_cover_everything_and_the_first_half_once(total: int, length: int) -> None:
+    windows = overlapping_windows(total, length)
+    times_seen = [sum(w.start <= i < w.stop for w in windows) for i in range(total)]
+    assert min(times_seen) >= 1
+    assert max(times_seen) <= (3 if length % 2 else 2)
+    assert all(w.stop - w.start <= length for w in windows)
+    assert times_seen[: max(1, length // 2)] == [1] * min(total, max(1, length // 2))
+    assert len(windows) == 1 or total > length
+
+
+def test_windows_of_a_prediction_that_is_local_change_nothing() -> None:
+    x, t = torch.randn(2, 13, 1, 1, 3), torch.rand(2)
+    torch.testing.assert_close(in_windows(lambda x, t: 2 * x, length=4)(x, t), 2 * x)
+
+
+def test_windows_see_no_more_than_their_length_and_the_first_may_differ() -> None:
+    lengths: list[int] = []
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        lengths.append(x.shape[1])
+        return torch.zeros_like(x)
+
+    predicted = in_windows(predict, length=4, first=lambda x, t: torch.ones_like(x))
+    result = predicted(torch.randn(1, 10, 1, 1, 1), torch.rand(1)).flatten()
+    assert lengths == [4, 4, 4]
+    assert result[:2].tolist() == [1, 1]
+    assert 0 < result[3] < result[2] < 1
+    assert not result[4:].any()
+
+
+@pytest.mark.parametrize(("process", "sampler"), WALKS)
+def test_known_latents_are_met_exactly(process: str, sampler: str) -> None:
+    chosen, known = PROCESSES[process](), torch.randn(2, 2, 1, 1, 3)
+    predict = continuing(exact_prediction(chosen), known, chosen)
+    noise = torch.randn(2, 5, 1, 1, 3)
+    x0 = sample(predict, noise, process=chosen, sampler=sampler, times=timestep_grid(7))
+    torch.testing.assert_close(x0[:, :2], known, atol=1e-4, rtol=1e-4)
+    assert not x0.requires_grad
+
+
+def test_what_follows_heeds_what_is_known() -> None:
+    """Data whose frames are all alike: a model that sees this continues a known frame with itself."""
+    process = Flow()
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        """Exact for frames that are equal, standard normal: the conditional mean looks at all frames alike."""
+        signal, sigma = per_sample(t, x), per_sample(1 - t, x)
+        mean = signal * x.sum(1, keepdim=True) / (signal**2 * x.shape[1] + sigma**2)
+        return process.prediction_of(x, mean.expand_as(x), t)
+
+    known, noise = torch.full((1, 2, 1, 1, 1), 2.0), torch.randn(1, 4, 1, 1, 1)
+    times = timestep_grid(50)
+    held = sample(continuing(predict, known, process), noise, process=process, sampler="ab2", times=times)
+    free = sample(predict, noise, process=process, sampler="ab2", times=times)
+    assert (held[:, 2:] - 2).abs().max() < 0.5 * (free[:, 2:] - 2).abs().max()
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0, 4.0])

@@ -1,0 +1,50 @@
+"""A page of pictures: a row of frames a video, with its name, in one PNG."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+
+from soradit.errors import SoraditError
+from soradit.files import check_output_path, place
+
+COLUMNS = 8
+THUMBNAIL_WIDTH = 160
+"""In pixels, of each picture."""
+CAPTION_HEIGHT = 16
+MAX_ROWS = 200
+"""Later videos are left out: nobody looks at a longer page, and nothing shows it."""
+
+
+def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Frames from the first to the last, evenly spaced, side by side."""
+    height, width = frames.shape[1:3]
+    size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
+    chosen = frames[np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int)]
+    thumbnails = np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for frame in chosen])
+    return rearrange(thumbnails, "t h w c -> h (t w) c")
+
+
+def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h w 3"]]], *, overwrite: bool) -> None:
+    """Write film strips with their names, from the top down, at most ``MAX_ROWS`` of them; whole or not at all.
+
+    Raises SoraditError when it can't be written.
+    """
+    check_output_path(path, overwrite=overwrite, suffixes=(".png",))
+    rows = strips[:MAX_ROWS]
+    page = Image.new("RGB", (COLUMNS * THUMBNAIL_WIDTH, sum(CAPTION_HEIGHT + len(strip) for _, strip in rows)))
+    draw, top = ImageDraw.Draw(page), 0
+    for name, strip in rows:
+        draw.text((4, top + 2), name.encode("ascii", "replace").decode(), fill="white")
+        page.paste(Image.fromarray(strip), (0, top + CAPTION_HEIGHT))
+        top += CAPTION_HEIGHT + len(strip)
+    with tempfile.TemporaryDirectory(prefix="soradit-") as scratch:
+        made = Path(scratch) / "sheet.png"
+        try:
+            page.save(made)
+        except OSError as error:
+            raise SoraditError(f"{path}: cannot be made in {scratch}: {error.strerror or error}") from error
+        place(made, path, overwrite=overwrite)

@@ -1,0 +1,100 @@
+"""The weights folder as files: where it lies, what it holds, and whether it is whole. Needs no torch.
+
+``SHA256SUMS`` lists the files that decide what is generated, as ``sha256sum -c SHA256SUMS`` reads it.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import soradit
+from soradit.errors import SoraditError
+from soradit.files import write_whole
+
+BUNDLED = "skies"
+INDEX = "model_index.json"
+SUMS = "SHA256SUMS"
+IDENTITY = ("transformer", "vae", "text_encoder", "tokenizer")
+"""The components that, with prompt, seed and settings, decide every pixel."""
+
+Hashes = dict[str, str]
+"""SHA-256 in hexadecimal by a file's path inside the folder."""
+
+
+def find_weights(name: str | Path | None = None) -> Path:
+    """The folder of weights of that path, or the bundled one. Raises SoraditError when it isn't one."""
+    folder = Path(name) if name is not None else bundled_weights()
+    if not folder.is_dir():
+        raise SoraditError(f"no folder of weights at {folder}")
+    if not (folder / INDEX).is_file():
+        raise SoraditError(f"{folder} is not a folder of weights: it has no {INDEX}")
+    return folder
+
+
+def bundled_weights() -> Path:
+    """Where the weights that ship with soradit lie: in the package, or beside it in a checkout."""
+    package = Path(soradit.__file__).parent
+    installed = package / "weights" / BUNDLED
+    return installed if installed.is_dir() else package.parent / "weights" / BUNDLED
+
+
+def has_component(folder: Path, component: str) -> bool:
+    return (folder / component).is_dir()
+
+
+def hash_files(folder: Path, components: Iterable[str] = IDENTITY) -> Hashes:
+    """Of every file of these components. Raises SoraditError for one that can't be read."""
+    paths = (p for component in components for p in sorted((folder / component).rglob("*")) if p.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+
+
+def verify(folder: Path) -> Hashes:
+    """The folder's hashes. Raises SoraditError where they aren't those of its ``SHA256SUMS``, if it has one."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return hash_files(folder)
+    promised = {name: digest for digest, _, name in (line.partition("  ") for line in _lines(sums))}
+    for name, digest in promised.items():
+        if not (folder / name).is_file():
+            raise SoraditError(f"{folder / name} is missing: the weights are incomplete, copy them again")
+        if digest != _sha256(folder / name):
+            raise SoraditError(
+                f"{folder / name} is damaged or was changed, going by {SUMS}: "
+                f"copy the weights again, or delete {sums} to use them as they are"
+            )
+    return promised
+
+
+def write_sums(folder: Path) -> None:
+    """List the hashes of the folder's files, so that a damaged or half-made copy is known for what it is."""
+    write_whole(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in hash_files(folder).items()))
+
+
+def identity(hashes: Hashes, *components: str) -> str:
+    """One hash (16 digits) of the components' files, all of them by default: equal exactly when the files are."""
+    wanted = components or IDENTITY
+    listing = [f"{digest}  {name}\n" for name, digest in sorted(hashes.items()) if name.split("/")[0] in wanted]
+    return hashlib.sha256("".join(listing).encode()).hexdigest()[:16]
+
+
+def fingerprint(folder: Path, *components: str) -> str:
+    """``identity`` of files as they are now."""
+    return identity(hash_files(folder, components), *components)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    except OSError as error:
+        raise SoraditError(f"{path} can't be read ({error.strerror}): copy the weights again") from error
+    return digest.hexdigest()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error

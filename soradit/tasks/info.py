@@ -1,0 +1,73 @@
+"""``soradit info``: how a video was made; what weights are, and what generating with them takes."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from soradit.errors import SoraditError
+from soradit.model.folder import IDENTITY, find_weights, identity, verify
+from soradit.tasks.replay import read_about
+
+
+def info(
+    what: Path | None = None, *, height: int | None = None, width: int | None = None, num_frames: int | None = None
+) -> dict[str, Any]:
+    """Facts by name. Raises SoraditError for what is neither a video made by soradit nor a whole folder of weights."""
+    if what is not None and what.is_file():
+        return read_about(what)
+    folder = find_weights(what)
+    facts: dict[str, Any] = {"weights": identity(verify(folder)), "folder": str(folder)}
+    facts |= {f"{name}_parameters": count_parameters(folder / name) for name in IDENTITY if name != "tokenizer"}
+    return facts | _costs(folder, {"height": height, "width": width, "num_frames": num_frames})
+
+
+def count_parameters(component: Path) -> int:
+    """As the headers of its safetensors files say: 8 bytes of length, then JSON with each tensor's shape."""
+    total = 0
+    for path in component.glob("*.safetensors"):
+        try:
+            with path.open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, MemoryError) as error:
+            raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
+    return total
+
+
+def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
+    """What a video takes, in float32 on a CPU: tokens, operations, memory."""
+    import torch
+
+    from soradit.model.cost import cost
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request
+
+    pipeline = Pipeline.load(folder, device="cpu", precision="float32")
+    settings = pipeline.with_overrides(**overrides)
+    grid = pipeline.grid(Request(prompt="", settings=settings))
+    text, pooled = pipeline.text_encoder([""])
+    transformer, autoencoder = pipeline.transformer.to("meta"), pipeline.autoencoder.to("meta")
+    windows, slices = pipeline.windows(grid[0]), pipeline.slices(grid[0])
+    latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
+    both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
+
+    def predict(window: slice) -> torch.Tensor:
+        x = latents[:, window].expand(both, -1, -1, -1, -1)
+        words, pool = text.to("meta").expand(both, -1, -1), pooled.to("meta").expand(both, -1)
+        return transformer(x, torch.empty(both), words, pool)
+
+    def decode(part: slice) -> torch.Tensor:
+        return autoencoder.decode(latents[:, part])
+
+    predicting, decoding = [cost(predict, window) for window in windows], [cost(decode, part) for part in slices]
+    weights = sum(p.numel() * p.element_size() for model in (transformer, autoencoder) for p in model.parameters())
+    frames = settings.num_frames * settings.height * settings.width * 3
+    return {
+        "video": f"{settings.width}x{settings.height}, {settings.num_frames} frames, {settings.steps} steps",
+        "tokens": math.prod(grid),
+        "tokens_at_once": math.prod((windows[0].stop, *grid[1:])),
+        "tflop_denoising": round(settings.steps * sum(flops for flops, _ in predicting) / 1e12, 3),
+        "tflop_decoding": round(sum(flops for flops, _ in decoding) / 1e12, 3),
+        "megabytes": round((weights + frames + max(peak for _, peak in predicting + decoding)) / 1e6),
+    }

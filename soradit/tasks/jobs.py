@@ -1,0 +1,270 @@
+"""What to make and where: prompts with their settings -> jobs, one at a time, however long the list. Needs no torch."""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from soradit.errors import SoraditError
+from soradit.files import VIDEO_SUFFIXES
+
+FLAGS: dict[str, tuple[str, type]] = {
+    "seed": ("seed", int),
+    "steps": ("steps", int),
+    "guidance": ("guidance", float),
+    "negative": ("negative", str),
+    "size": ("size", str),
+    "width": ("width", int),
+    "height": ("height", int),
+    "frames": ("num_frames", int),
+    "fps": ("fps", int),
+    "image": ("image", Path),
+    "output": ("output", Path),
+    # As musubi-tuner's prompt files have them.
+    "d": ("seed", int),
+    "s": ("steps", int),
+    "g": ("guidance", float),
+    "n": ("negative", str),
+    "w": ("width", int),
+    "h": ("height", int),
+    "f": ("num_frames", int),
+    "i": ("image", Path),
+    "o": ("output", Path),
+}
+"""Flags inside a line, and keys of a JSON line: what they set, and of what kind it is."""
+MAX_PROMPT = 16_384
+"""Characters: far more than a text encoder reads, few enough for a file's tags."""
+KINDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+FLAG = re.compile(r"(?:^|\s)(?:--([a-z]+)|-(o))[\s=]\s*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One video to make."""
+
+    prompt: str
+    negative: str = ""
+    seed: int = 0
+    output: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Of the weights' own settings."""
+    image: Path | None = None
+    """What the first frame shows."""
+    continued: Path | None = None
+    """The video to go on from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """This process's part of the jobs: every ``count``-th, from ``index`` on (from 0)."""
+
+    index: int
+    count: int
+
+
+Order = Mapping[str, Any]
+"""What one line asks for: ``prompt``, and what it sets otherwise than the command line."""
+
+
+def read_orders(source: str) -> Iterator[Order | SoraditError]:
+    """Orders from a file or (``-``) stdin, a line each, read as they are needed; an error stands for a bad line.
+
+    Blank lines and # comments are left out. Raises SoraditError when the file can't be read.
+    """
+    name = "stdin" if source == "-" else source
+    try:
+        lines = sys.stdin if source == "-" else open(source, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
+        with lines:
+            for number, line in enumerate(lines, 1):
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    try:
+                        yield parse_line(text)
+                    except SoraditError as error:
+                        yield SoraditError(f"{name}, line {number}: {error}")
+    except OSError as error:
+        raise SoraditError(f"can't read prompts from {source}: {error.strerror or error}") from error
+
+
+def parse_line(text: str) -> Order:
+    """``a storm --seed 7 --size 384x256 -o storm.mp4`` or ``{"prompt": "a storm", "seed": 7}``.
+
+    A flag's value reaches to the next flag; quotes around it are left out. Raises SoraditError for what isn't known.
+    """
+    if text.startswith("{"):
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise SoraditError(f"not JSON: {error}") from error
+        if not isinstance(given.get("prompt"), str):
+            raise SoraditError('has no "prompt"')
+        pairs = [(key, value) for key, value in given.items() if key != "prompt"]
+        return _order(given["prompt"], pairs)
+    prompt, *rest = FLAG.split(text)
+    flags, values = [long or short for long, short in zip(rest[::3], rest[1::3], strict=True)], rest[2::3]
+    return _order(prompt, list(zip(flags, values, strict=True)))
+
+
+def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
+    order: dict[str, Any] = {"prompt": _unquoted(prompt)}
+    for flag, value in pairs:
+        if flag not in FLAGS:
+            raise SoraditError(f"{flag} is not known: use {', '.join(name for name in FLAGS if len(name) > 1)}")
+        name, kind = FLAGS[flag]
+        try:
+            order[name] = kind(_unquoted(value) if isinstance(value, str) else _number(value, kind))
+        except (TypeError, ValueError) as error:
+            raise SoraditError(f"{flag} {value!r} is not {KINDS[kind]}") from error
+    if (size := order.pop("size", None)) is not None:
+        order["height"], order["width"] = parse_size(size)
+    return order
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """``WIDTHxHEIGHT`` -> height, width."""
+    if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", size)):
+        raise SoraditError(f"size {size!r} is not WIDTHxHEIGHT, such as 256x256")
+    return int(match[2]), int(match[1])
+
+
+def plan(
+    orders: Iterable[Order | SoraditError],
+    *,
+    output: Path | None = None,
+    common: Order | None = None,
+    count: int = 1,
+    shard: Shard | None = None,
+) -> Iterator[Job | SoraditError]:
+    """One job an order and seed, with names that tell them apart; an error stands for one that can't be.
+
+    ``output`` is a file for a single video, a folder, or a file whose name is extended by numbers; None names each
+    by its prompt and seed, in the current folder. ``common`` holds for orders that don't say otherwise; seeds count up
+    from an order's own. A name depends on the whole list, never on the shard. Raises SoraditError for no orders,
+    and for an output that no video could be written to.
+    """
+    if output is not None and not output.suffix and not output.is_dir():
+        raise SoraditError(f"the folder {output} does not exist; make it first")
+    wanted = ((order, i) for order in orders for i in range(1 if isinstance(order, SoraditError) else count))
+    first_two = list(islice(wanted, 2))
+    if not first_two:
+        raise SoraditError("no prompts: give one, or a file of them with --prompts")
+    names = _Names(output, single=len(first_two) == 1)
+    for index, (order, i) in enumerate(chain(first_two, wanted)):
+        job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
+        if shard is None or index % shard.count == shard.index:
+            yield job
+
+
+def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditError:
+    options = dict(order)
+    prompt, negative, seed = options.pop("prompt"), options.pop("negative", ""), options.pop("seed", 0) + i
+    for text in (prompt, negative):
+        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
+            return SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
+        if len(text) > MAX_PROMPT:
+            return SoraditError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
+    given = options.pop("output", None)
+    try:
+        path = names.given(given, i) if given is not None else names.make(prompt, seed, index)
+    except SoraditError as error:
+        return error
+    image, continued = options.pop("image", None), options.pop("continued", None)
+    return Job(
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        output=path,
+        overrides=options,
+        image=image,
+        continued=continued,
+    )
+
+
+class _Names:
+    """Names for videos, none twice, whatever the prompts; remembers 8 bytes of each."""
+
+    def __init__(self, output: Path | None, *, single: bool) -> None:
+        self.output, self.single = output, single
+        self.used: set[int] = set()
+        self.repeats: dict[str, int] = {}
+
+    def given(self, path: Path, i: int) -> Path:
+        """A name that an order asks for; later videos of the same order are numbered."""
+        path = _numbered(path, i) if i else path
+        if not self._take(path):
+            raise SoraditError(f"{path}: is the name of an earlier video too; give each its own")
+        return path
+
+    def make(self, prompt: str, seed: int, index: int) -> Path:
+        output = self.output
+        if output is not None and output.suffix and (output.suffix in VIDEO_SUFFIXES or not output.is_dir()):
+            return output if self.single else _numbered(output, index)
+        name = f"{_slug(prompt)}-{seed}"
+        while True:
+            repeat = self.repeats.get(name, 1)
+            path = (output or Path()) / f"{name}{f'-{repeat}' if repeat > 1 else ''}.mp4"
+            if self._take(path):
+                return path
+            self.repeats[name] = repeat + 1
+
+    def _take(self, path: Path) -> bool:
+        key = int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "big")
+        is_new = key not in self.used
+        self.used.add(key)
+        return is_new
+
+
+def _numbered(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.stem}-{index:03d}{path.suffix}")
+
+
+def _slug(prompt: str) -> str:
+    """A file name from a prompt: lower case, at most 60 characters, safe on every file system."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:60].strip("-") or "video"
+
+
+def _number(value: Any, kind: type) -> Any:
+    """JSON's numbers, where numbers are wanted, and whole ones where those are."""
+    if kind not in (int, float) or isinstance(value, bool) or kind(value) != value:
+        raise ValueError
+    return value
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
+def choose_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
+    """``2/8`` is the second of eight; ``auto`` is what SLURM (array and tasks) or torchrun say of this process.
+
+    Raises SoraditError for anything else.
+    """
+    if text != "auto":
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise SoraditError(f"shard {text!r} is not I/N with I from 1 to N, such as 2/8, nor auto")
+        return Shard(index=int(match[1]) - 1, count=int(match[2]))
+
+    def number(name: str, default: int) -> int:
+        value = environment.get(name, "")
+        return int(value) if value.isdigit() else default
+
+    shard = None
+    if "SLURM_ARRAY_TASK_ID" in environment:
+        first, step = number("SLURM_ARRAY_TASK_MIN", 0), max(1, number("SLURM_ARRAY_TASK_STEP", 1))
+        index = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
+        shard = Shard(index=index, count=max(index + 1, number("SLURM_ARRAY_TASK_COUNT", 1)))
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in environment and size in environment:  # torchrun's first: inside srun both are set
+            outer = shard or Shard(index=0, count=1)
+            return Shard(index=outer.index * number(size, 1) + number(rank, 0), count=outer.count * number(size, 1))
+    if shard is None:
+        raise SoraditError("--shard auto finds neither SLURM's nor torchrun's variables here: give --shard I/N")
+    return shard

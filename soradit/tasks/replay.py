@@ -1,0 +1,64 @@
+"""``soradit replay``: a video once more, from what it says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import soradit
+from soradit.errors import SoraditError
+from soradit.files import check_output_path
+from soradit.report import Report
+from soradit.tasks.generate import GenerateConfig, Made, generate
+from soradit.tasks.jobs import Job
+
+
+def replay(
+    video: Path,
+    *,
+    output: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    force: bool = False,
+    config: GenerateConfig,
+    report: Report | None = None,
+) -> Made:
+    """Generate the video again, byte for byte on the same machine, or with ``changes`` (those that are not None).
+
+    Raises SoraditError for a file that doesn't say how it was made, and, unless ``force``, for weights or a beginning
+    that are not those it was made with.
+    """
+    report = report or Report()
+    output = output or Path(f"{video.stem}-replay.mp4")
+    check_output_path(output, overwrite=config.overwrite)
+    about = read_about(video)
+    version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)
+    if version != soradit.__version__:
+        report.note(f"{video} was made by soradit {version}, this is {soradit.__version__}: it may differ a little")
+    order = {**about, **{name: value for name, value in (changes or {}).items() if value is not None}}
+    job = Job(
+        prompt=order.pop("prompt"),
+        negative=order.pop("negative"),
+        seed=order.pop("seed"),
+        output=output,
+        image=order.pop("image", None),
+        continued=order.pop("continued", None),
+        overrides=order,
+    )
+    if start is not None and job.image is None and job.continued is None:
+        raise SoraditError(f"{video} began with an image or a video: give it with --image or --continue")
+    if not force:
+        config = replace(config, expected_weights=weights, expected_start=start)
+    (made,) = generate([job], config, report)
+    return made
+
+
+def read_about(video: Path) -> dict[str, Any]:
+    """What an MP4 says of how it was made. Raises SoraditError when it says nothing, or isn't one."""
+    from soradit.media.tags import read_about
+
+    about = read_about(video)
+    if about is None:
+        raise SoraditError(
+            f"{video} doesn't say how it was made: soradit's own MP4s do, unless made with --no-metadata"
+        )
+    return about

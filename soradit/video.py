@@ -1,0 +1,71 @@
+"""What goes into the pipeline, and what comes out."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+import soradit
+from soradit.errors import SoraditError
+from soradit.media.writing import write_video
+from soradit.model.weights import GenerationConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One video to make."""
+
+    prompt: str
+    negative: str = ""
+    """What it should not show."""
+    seed: int = 0
+    """Of its noise: the same seed gives the same video."""
+    settings: GenerationConfig | None = None
+    """None: the weights' own."""
+    start: UInt8[np.ndarray, "T H W 3"] | None = None
+    """What it begins with, in its own size: an image (T = 1), or the frames of a video to go on from, which count
+    among its ``num_frames``."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise SoraditError(f"seed {self.seed} is not from 0 to 2^63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """Frames, uint8 RGB (T, H, W, 3), how many of them are shown a second, and how they were made."""
+
+    frames: UInt8[np.ndarray, "T H W 3"]
+    request: Request
+    settings: GenerationConfig
+    weights: str
+    """Their hash."""
+
+    @property
+    def fps(self) -> float:
+        return self.settings.fps
+
+    def about(self) -> dict[str, Any]:
+        """All that decided its pixels, but for the machine."""
+        request = self.request
+        start = {} if request.start is None else {"start": start_hash(request.start)}
+        what = {"prompt": request.prompt, "negative": request.negative, "seed": request.seed}
+        return {"soradit": soradit.__version__, "weights": self.weights, **what, **asdict(self.settings), **start}
+
+    def save(self, path: str | Path, *, overwrite: bool = False, metadata: bool = True) -> None:
+        """Write an MP4, GIF, WebP, or a folder of frames (.png), whole or not at all; SoraditError when it can't be.
+
+        An MP4's title is its prompt and its comment, as JSON, all that ``soradit replay`` needs; none of it without
+        ``metadata``.
+        """
+        tags = {"title": self.request.prompt, "comment": json.dumps(self.about(), ensure_ascii=False)}
+        write_video(Path(path), self.frames, fps=self.fps, overwrite=overwrite, metadata=tags if metadata else None)
+
+
+def start_hash(start: UInt8[np.ndarray, "T H W 3"]) -> str:
+    """Of what a video begins with, 16 digits."""
+    return hashlib.sha256(start.tobytes()).hexdigest()[:16]

@@ -1,0 +1,126 @@
+"""Every form that a video is written in: its frames, its rate, whole or not at all."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from soradit.errors import SoraditError
+from soradit.files import VIDEO_SUFFIXES, place
+from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
+from soradit.media.tags import read_about
+from soradit.media.writing import write_video
+
+
+def gradient(num_frames: int = 6, height: int = 48, width: int = 80) -> np.ndarray:
+    """A sky of sorts that moves, (T, H, W, 3)."""
+    t, y, x = np.meshgrid(np.arange(num_frames), np.arange(height), np.arange(width), indexing="ij")
+    return np.stack([2 * y + 5 * t, 100 + y, 255 - x], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def read_images(path: Path) -> tuple[np.ndarray, list[int]]:
+    """Frames of a GIF or WebP, and for how many milliseconds each is shown."""
+    frames, durations = [], []
+    with Image.open(path) as image:
+        for index in range(image.n_frames):
+            image.seek(index)
+            image.load()
+            frames.append(np.asarray(image.convert("RGB")))
+            durations.append(image.info["duration"])
+    return np.stack(frames), durations
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".gif", 6.0), (".webp", 3.0)])
+def test_animations_hold_the_frames_at_their_rate(tmp_path: Path, suffix: str, tolerance: float) -> None:
+    path, frames = tmp_path / f"a{suffix}", gradient()
+    write_video(path, frames, fps=16)
+    found, durations = read_images(path)
+    assert found.shape == frames.shape
+    assert np.abs(found.astype(int) - frames).mean() < tolerance
+    assert sum(durations) == pytest.approx(6 * 1000 / 16, abs=10)
+    with Image.open(path) as image:
+        assert image.info["loop"] == 0
+
+
+def test_a_gif_of_one_colour_keeps_it(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.gif", np.full((4, 32, 32, 3), (10, 120, 240), np.uint8), fps=8)
+    found, _ = read_images(tmp_path / "a.gif")
+    assert np.abs(found.astype(int) - (10, 120, 240)).max() <= 4
+
+
+def test_a_folder_of_frames_is_exact(tmp_path: Path) -> None:
+    path, frames = tmp_path / "a.png", gradient(num_frames=3, height=33, width=21)
+    write_video(path, frames, fps=16)
+    assert sorted(os.listdir(path)) == ["0000.png", "0001.png", "0002.png"]
+    assert (np.stack([np.asarray(Image.open(path / f"{i:04d}.png")) for i in range(3)]) == frames).all()
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_an_earlier_one_stays_until_it_is_replaced(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_video(path, gradient(), fps=16)
+    with pytest.raises(SoraditError, match="exists already"):
+        write_video(path, gradient(), fps=16)
+    write_video(path, gradient(num_frames=2), fps=16, overwrite=True)
+    assert os.listdir(tmp_path) == [path.name]
+    assert suffix != ".png" or sorted(os.listdir(path)) == ["0000.png", "0001.png"]
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("soradit.files.shutil.copyfile", full)
+    with pytest.raises(SoraditError, match="cannot be written: No space left on device"):
+        write_video(tmp_path / f"a{suffix}", gradient(), fps=16)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_of_two_that_write_one_name_the_first_wins(tmp_path: Path, is_folder: bool) -> None:
+    """Both found the name free; what is there when the second comes to rename stays."""
+    first, second, target = tmp_path / "first", tmp_path / "second", tmp_path / "target"
+    for path in (first, second):
+        if is_folder:
+            path.mkdir()
+            (path / "0000.png").write_text(path.name)
+        else:
+            path.write_text(path.name)
+    place(first, target, overwrite=False)
+    with pytest.raises(SoraditError, match="exists already, made meanwhile"):
+        place(second, target, overwrite=False)
+    assert (target / "0000.png" if is_folder else target).read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "holiday.png"
+    path.mkdir()
+    (path / "letter.txt").write_text("precious")
+    with pytest.raises(SoraditError, match="is a folder"):
+        write_video(path, gradient(), fps=16, overwrite=True)
+    assert (path / "letter.txt").read_text() == "precious"
+
+
+def test_a_contact_sheet_has_a_row_a_video(tmp_path: Path) -> None:
+    strips = [(f"空 {i}.mp4", film_strip(gradient(num_frames=length))) for i, length in enumerate((1, 5, 40))]
+    write_contact_sheet(tmp_path / "sheet.png", strips, overwrite=False)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (COLUMNS * THUMBNAIL_WIDTH, 3 * (THUMBNAIL_WIDTH * 48 // 80 + CAPTION_HEIGHT))
+        row = np.asarray(sheet)[2 * (96 + CAPTION_HEIGHT) + CAPTION_HEIGHT :]
+    reds = row[40, THUMBNAIL_WIDTH // 2 :: THUMBNAIL_WIDTH, 0].astype(int)
+    assert len(reds) == COLUMNS
+    assert (np.diff(reds) >= 0).all()
+    assert reds[-1] > reds[0]
+
+
+@pytest.mark.parametrize("comment", [None, "", "hello", "[1]", '{"prompt": "sky"}', '{"soradit": 1, "weights": "x"}'])
+def test_what_says_nothing_of_its_making(tmp_path: Path, comment: str | None) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, gradient(), fps=16, metadata=None if comment is None else {"comment": comment})
+    assert read_about(path) is None

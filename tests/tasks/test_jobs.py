@@ -1,0 +1,148 @@
+"""Lists of prompts: every form of a line, a name for every video, shards that share out the whole."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from soradit.errors import SoraditError
+from soradit.tasks.jobs import Job, Shard, choose_shard, parse_line, plan, read_orders
+
+
+def orders(*prompts: str) -> list[dict[str, str]]:
+    return [{"prompt": prompt} for prompt in prompts]
+
+
+@pytest.mark.parametrize("output", [None, Path("a.mp4")])
+@pytest.mark.parametrize(
+    "prompts", [["a", "a"], ["a b", "a-b", "A B!"], ["x", "x", "x 0"], ["空", "海"], ["a" * 70, "a" * 80], ["."]]
+)
+def test_every_video_has_a_name_of_its_own(prompts: list[str], output: Path | None) -> None:
+    jobs = list(plan(orders(*prompts), output=output, count=3))
+    paths = [job.output for job in jobs]
+    assert len(set(paths)) == len(paths) == 3 * len(prompts)
+    assert all(path.suffix == ".mp4" and len(path.name) < 100 for path in paths)
+    assert [(job.prompt, job.seed) for job in jobs] == [(prompt, seed) for prompt in prompts for seed in range(3)]
+
+
+def test_nothing_to_make_is_refused() -> None:
+    with pytest.raises(SoraditError, match="no prompts"):
+        next(plan([]))
+
+
+@pytest.mark.parametrize(
+    ("line", "order"),
+    [
+        ("a storm", {"prompt": "a storm"}),
+        (
+            'a storm --seed 7 --steps 30 --size 384x256 --negative "sun" -o storm.mp4',
+            {"prompt": "a storm", "seed": 7, "steps": 30, "height": 256, "width": 384, "negative": "sun"}
+            | {"output": Path("storm.mp4")},
+        ),
+        (
+            "a storm, it's dark --n bad quality, blur --w 384 --h 256 --f 16 --d 7 --s 30 --g 2.5",
+            {"prompt": "a storm, it's dark", "negative": "bad quality, blur", "width": 384, "height": 256}
+            | {"num_frames": 16, "seed": 7, "steps": 30, "guidance": 2.5},
+        ),
+        ("a -- b - c -x", {"prompt": "a -- b - c -x"}),
+        ("a --seed=7", {"prompt": "a", "seed": 7}),
+        (
+            '{"prompt": "a --seed 7", "seed": 8, "size": "64x32"}',
+            {"prompt": "a --seed 7", "seed": 8, "height": 32, "width": 64},
+        ),
+        ("空 --f 4", {"prompt": "空", "num_frames": 4}),
+        ('"quoted prompt" --fps 8', {"prompt": "quoted prompt", "fps": 8}),
+    ],
+)
+def test_forms_of_a_line(line: str, order: dict) -> None:
+    assert parse_line(line) == order
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a --seed x", "seed 'x' is not a whole number"),
+        ("a --sede 7", "sede is not known"),
+        ("a --size 7", "size '7' is not WIDTHxHEIGHT"),
+        ("{", "not JSON"),
+        ('{"seed": 1}', 'has no "prompt"'),
+        ('{"prompt": "a", "steps": 2.5}', "steps 2.5 is not a whole number"),
+        ('{"prompt": "a", "steps": null}', "steps None is not a whole number"),
+        ('{"prompt": "a", "output": 7}', "output 7 is not a path"),
+    ],
+)
+def test_lines_that_cannot_be_understood(line: str, message: str) -> None:
+    with pytest.raises(SoraditError, match=message):
+        parse_line(line)
+
+
+def test_a_bad_line_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"a\n# no\n\nb --seed x\nsk\xff\nc\n")
+    good_a, bad_b, bad_utf8, good_c = plan(read_orders(str(path)))
+    assert isinstance(bad_b, SoraditError)
+    assert str(bad_b).startswith(f"{path}, line 4: seed 'x'")
+    assert "is not UTF-8" in str(bad_utf8)
+    assert [job.prompt for job in (good_a, good_c)] == ["a", "c"]
+
+
+def test_a_long_list_is_read_as_it_is_needed() -> None:
+    endless = ({"prompt": f"sky {i}"} for i in itertools.count())
+    jobs = list(itertools.islice(plan(endless), 5))
+    assert [str(job.output) for job in jobs] == [f"sky-{i}-0.mp4" for i in range(5)]
+
+
+def test_the_line_comes_before_the_command_and_seeds_count_up_from_it() -> None:
+    common = {"seed": 5, "steps": 9, "negative": "sun"}
+    first, second, third, fourth = plan(
+        [{"prompt": "a", "seed": 7, "steps": 3}, {"prompt": "b"}], common=common, count=2
+    )
+    assert [job.seed for job in (first, second, third, fourth)] == [7, 8, 5, 6]
+    assert (first.overrides["steps"], third.overrides["steps"], first.negative) == (3, 9, "sun")
+
+
+def test_one_name_is_not_given_twice() -> None:
+    first, second = plan([{"prompt": "a", "output": Path("x.mp4")}, {"prompt": "b", "output": Path("x.mp4")}])
+    assert isinstance(first, Job)
+    assert "x.mp4: is the name of an earlier video too" in str(second)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_shards_share_out_the_whole(count: int) -> None:
+    lines = orders("a", "a", "b", "c", "d", "a")
+    whole = [job.output for job in plan(lines, count=2)]
+    shards = [[job.output for job in plan(lines, count=2, shard=Shard(index=i, count=count))] for i in range(count)]
+    assert sorted(itertools.chain(*shards)) == sorted(whole)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "shard"),
+    [
+        ("1/4", {}, (0, 4)),
+        ("4/4", {}, (3, 4)),
+        ("auto", {"RANK": "2", "WORLD_SIZE": "8"}, (2, 8)),
+        ("auto", {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, (1, 2)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, (2, 4)),
+        (
+            "auto",
+            {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "2"}
+            | {"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"},
+            (7, 8),
+        ),
+    ],
+)
+def test_which_shard(text: str, environment: dict[str, str], shard: tuple[int, int]) -> None:
+    index, count = shard
+    assert choose_shard(text, environment) == Shard(index=index, count=count)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "auto", "-1/2", "1/0"])
+def test_no_shard(text: str) -> None:
+    with pytest.raises(SoraditError, match="shard"):
+        choose_shard(text, {})
+
+
+def test_a_prompt_too_long_for_tags_is_named() -> None:
+    (job,) = plan(orders("x" * 20_000))
+    assert "has 20000 characters: 16384 are the most" in str(job)

@@ -1,0 +1,131 @@
+"""A video is made again from what it says of itself; and what info tells."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soradit.media.tags import read_about
+from soradit.media.video import read_video
+from soradit.media.writing import write_video
+from soradit.model.folder import write_sums
+
+
+@pytest.fixture
+def here(soradit: Callable, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a.mp4 in it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    given = ("--seed", 7, "--negative", "dark", "--frames", 8, "--fps", 12, "--guidance", 1.7)
+    assert soradit("generate", 'a "red" sky', "-o", "a.mp4", *given, "--weights", weights).exit_code == 0
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def other_weights(weights: Path, tmp_path: Path) -> Path:
+    copy = shutil.copytree(weights, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoints"))
+    path = copy / "transformer/config.json"
+    path.write_text(path.read_text() + "\n")
+    write_sums(copy)
+    return copy
+
+
+def test_a_replay_is_equal_byte_for_byte(soradit: Callable, weights: Path, here: Path) -> None:
+    ended = soradit("replay", "a.mp4", "--weights", weights)
+    assert (ended.exit_code, ended.out) == (0, "a-replay.mp4\n"), ended.err
+    assert Path("a-replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+def test_a_replay_of_a_replay_of_a_batch(soradit: Callable, weights: Path, here: Path) -> None:
+    Path("prompts.txt").write_text("day\nnight --steps 3\n")
+    assert soradit("generate", "--prompts", "prompts.txt", "--weights", weights).exit_code == 0
+    assert soradit("replay", "night-0.mp4", "-o", "b.mp4", "--weights", weights).exit_code == 0
+    assert Path("b.mp4").read_bytes() == Path("night-0.mp4").read_bytes()
+
+
+def test_changes_are_made_and_nothing_else(soradit: Callable, weights: Path, here: Path) -> None:
+    before = read_about(Path("a.mp4"))
+    changes = ("--steps", 3, "--prompt", "night", "--size", "32x64")
+    assert soradit("replay", "a.mp4", "-o", "b.mp4", *changes, "--weights", weights).exit_code == 0
+    assert read_about(Path("b.mp4")) == before | {"steps": 3, "prompt": "night", "width": 32, "height": 64}
+    assert read_video(Path("b.mp4"))[0].shape == (8, 64, 32, 3)
+
+
+def test_other_weights_are_refused_unless_forced(
+    soradit: Callable, weights: Path, other_weights: Path, here: Path
+) -> None:
+    ended = soradit("replay", "a.mp4", "-o", "b.mp4", "--weights", other_weights)
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert f"it was made with weights {read_about(Path('a.mp4'))['weights']}, and {other_weights} are" in ended.error
+    assert soradit("replay", "a.mp4", "-o", "b.mp4", "--weights", other_weights, "--force").exit_code == 0
+
+
+def test_what_it_began_with_is_asked_for_and_compared(soradit: Callable, weights: Path, here: Path) -> None:
+    for name, seed in (("x.png", 1), ("y.png", 2)):
+        soradit("generate", "day", "-o", name, "--seed", seed, "--weights", weights)
+    given = ("--weights", weights, "--image")
+    assert soradit("generate", "day", "-o", "b.mp4", *given, "x.png/0000.png").exit_code == 0
+    assert "began with an image or a video" in soradit("replay", "b.mp4", "--weights", weights).error
+    assert "began with another image" in soradit("replay", "b.mp4", *given, "y.png/0000.png").error
+    assert soradit("replay", "b.mp4", *given, "x.png/0000.png").exit_code == 0
+    assert Path("b-replay.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (None, "doesn't say how it was made"),
+        ({"bogus": 1}, "unexpected keyword argument 'bogus'"),
+        ({"steps": "many"}, ""),  # typechecked here, told by GenerationConfig elsewhere
+        ({"sampler": ["euler"]}, "can't be used"),
+        ({"process": "magic"}, "process magic is not known"),
+    ],
+)
+def test_hostile_metadata_is_one_line(
+    soradit: Callable, weights: Path, here: Path, about: dict | None, message: str
+) -> None:
+    frames, fps = read_video(Path("a.mp4"))
+    metadata = None if about is None else {"comment": json.dumps(read_about(Path("a.mp4")) | about)}
+    write_video(Path("b.mp4"), frames, fps=fps, metadata=metadata)
+    ended = soradit("replay", "b.mp4", "--weights", weights)
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert message in ended.error
+
+
+def test_another_version_is_told(soradit: Callable, weights: Path, here: Path) -> None:
+    frames, fps = read_video(Path("a.mp4"))
+    comment = json.dumps(read_about(Path("a.mp4")) | {"soradit": "0.0.1"})
+    write_video(Path("b.mp4"), frames, fps=fps, metadata={"comment": comment})
+    ended = soradit("replay", "b.mp4", "--weights", weights)
+    assert ended.exit_code == 0
+    assert "b.mp4 was made by soradit 0.0.1" in ended.err
+
+
+def test_info_of_a_video(soradit: Callable, here: Path) -> None:
+    assert json.loads(soradit("info", "a.mp4", "--json").out) == read_about(Path("a.mp4"))
+    lines = soradit("info", "a.mp4").out.splitlines()
+    assert 'prompt                   a "red" sky' in lines
+    assert "num frames               8" in lines
+
+
+def test_info_of_weights(soradit: Callable, weights: Path) -> None:
+    from soradit.model.weights import load_autoencoder, load_transformer
+
+    facts = json.loads(soradit("info", weights, "--json").out)
+    assert facts["transformer_parameters"] == sum(p.numel() for p in load_transformer(weights).parameters())
+    assert facts["vae_parameters"] == sum(p.numel() for p in load_autoencoder(weights).parameters())
+    assert (facts["tokens"], facts["tokens_at_once"]) == (16, 16)
+    longer = json.loads(soradit("info", weights, "--frames", 64, "--size", "96x64", "--json").out)
+    assert (longer["tokens"], longer["tokens_at_once"]) == (16 * 6, 24)
+    assert longer["tflop_denoising"] >= facts["tflop_denoising"]
+    assert soradit("info", weights).exit_code == 0
+
+
+def test_info_of_nothing(soradit: Callable, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "a.txt"):
+        ended = soradit("info", path)
+        assert (ended.exit_code, ended.out) == (1, "")
+        assert str(path) in ended.error
