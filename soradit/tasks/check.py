@@ -21,9 +21,9 @@ from soradit.training.cache import content_hash
 
 MIN_CAPTION_LETTERS = 3
 
-_COLUMNS = "{:<7}  {:<24} {:<12} {:<7} {:<8} {:<7} {:<13} {:<8} {:<20} {}"
+_COLUMNS = "{:<7}  {:<12} {:<7} {:<8} {:<7} {:<17} {:<8} {:<24} {}"
 HEADER = _COLUMNS.format(
-    "verdict", "file", "picture", "frames", "fps", "seconds", "format", "caption", "colour", "what training takes"
+    *("verdict", "picture", "frames", "fps", "seconds", "format", "caption", "colour", "file: what training takes")
 )
 
 
@@ -95,12 +95,11 @@ class Checked:
         """A row for people; names may hold characters that a terminal would obey."""
         caption = self.clip.caption_place or "none"
         if self.inspection is None:
-            return _COLUMNS.format(self.verdict, self.name, *"-----", caption, "-", self.use)
+            return _COLUMNS.format(self.verdict, *"-----", caption, "-", f"{self.name}: {self.use}")
         found, info = self.inspection, self.inspection.info
         header_differs = info.num_frames_header not in (None, found.num_frames)
         return _COLUMNS.format(
             self.verdict,
-            self.name,
             f"{info.width}x{info.height}" + (f"@{info.rotation_degrees}" if info.rotation_degrees else ""),
             f"{found.num_frames}/{info.num_frames_header}" if header_differs else found.num_frames,
             "variable" if found.fps is None else f"{found.fps:.4g}",
@@ -108,7 +107,7 @@ class Checked:
             f"{_container(self.clip.path, info.container)} {info.codec}",
             caption,
             _in_words(found.colour) + (" interlaced" if found.is_interlaced else ""),
-            self.use,
+            f"{self.name}: {self.use}",
         )
 
     def to_json(self) -> str:
