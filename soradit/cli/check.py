@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Overwrite, Size, Weights, height_width, print_line
+from soradit.cli.options import Buckets, KeepDamaged, Overwrite, Size, Weights, height_width, print_line
 
 
 def check(
@@ -14,7 +14,9 @@ def check(
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
-    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 when a larger share is dropped.")] = 0.1,
+    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 when a larger share can't be read.")] = 0.1,
+    buckets: Buckets = False,
+    keep_damaged: KeepDamaged = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON line per file on stdout, instead of a table.")
     ] = False,
@@ -38,11 +40,13 @@ def check(
         weights=weights,
         overrides={"height": height, "width": width, "num_frames": frames, "fps": fps},
         max_bad=max_bad,
+        buckets=buckets,
+        keep_damaged=keep_damaged,
         sheet=sheet,
         overwrite=overwrite,
         report=TerminalOfRows(),
     )
     for number, row in enumerate(rows):
-        lines = (row.to_json(),) if as_json else (HEADER if number == 0 else ()) + row.to_lines()
-        for line in lines:
-            print_line(visible(line))
+        if number == 0 and not as_json:
+            print_line(HEADER)
+        print_line(visible(row.to_json() if as_json else row.to_line()))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Device, Precision, Size, Weights, height_width, print_line
+from soradit.cli.options import Buckets, Device, KeepDamaged, Precision, Size, Weights, height_width, print_line
 
 
 def encode(
@@ -16,6 +16,9 @@ def encode(
     weights: Weights = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to read clips at.")] = None,
+    buckets: Buckets = False,
+    keep_damaged: KeepDamaged = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Only read the cache again, against its index.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -26,8 +29,15 @@ def encode(
     height, width = height_width(size)
 
     from soradit.console import Terminal
-    from soradit.tasks.encode import encode_folder
+    from soradit.tasks.encode import CACHE_NAME, encode_folder
+    from soradit.tasks.encode import verify as verify_cache
 
+    if verify:
+        folder = cache or clips / CACHE_NAME
+        number = verify_cache(folder, Terminal())
+        Terminal().note(f"{number} files, all as they were written")
+        print_line(str(folder))
+        return
     print_line(
         str(
             encode_folder(
@@ -35,6 +45,8 @@ def encode(
                 weights=weights,
                 overrides={"height": height, "width": width, "fps": fps},
                 cache_folder=cache,
+                buckets=buckets,
+                keep_damaged=keep_damaged,
                 device=device,
                 precision=precision,
                 report=Terminal(),

@@ -27,6 +27,10 @@ Weights = Annotated[
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.  [default: the weights' own]")
 ]
+Buckets = Annotated[
+    bool, typer.Option("--buckets", help="Each clip in a shape and length of its own, of about --size's area.")
+]
+KeepDamaged = Annotated[bool, typer.Option("--keep-damaged", help="Use damaged clips up to their damage.")]
 Json = Annotated[
     bool, typer.Option("--json", help="A JSON line per result on stdout, instead of its path.", rich_help_panel=WRITE)
 ]

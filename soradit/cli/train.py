@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import MAX_SEED, Device, Precision, Size, height_width, print_line
+from soradit.cli.options import MAX_SEED, Buckets, Device, KeepDamaged, Precision, Size, height_width, print_line
 
 
 def train(
@@ -34,6 +34,8 @@ def train(
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
+    buckets: Buckets = False,
+    keep_damaged: KeepDamaged = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of every random draw.")] = 0,
     max_hours: Annotated[float | None, typer.Option(help="Save the state and stop (exit 75) after this.")] = None,
     resume: Annotated[str, typer.Option(metavar="auto|never|PATH", help="Go on from a checkpoint.")] = "auto",
@@ -95,6 +97,8 @@ def train(
         checkpoint_activations=checkpoint_activations,
         lora=lora,
         shard=shard,
+        buckets=buckets,
+        keep_damaged=keep_damaged,
         cache=cache,
         resume=resume,
         device=device,

@@ -11,9 +11,13 @@ from typing import Any
 
 from soradit.errors import SoraditError
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".3gp", ".ts", ".mpg", ".gif")
-METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
-TOKEN_FRAMES = 4
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+    *(".flv", ".wmv", ".asf", ".ogv", ".mxf", ".nut", ".dv", ".gif", ".apng", ".webp"),
+)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Clips of one frame, where they have captions: others are somebody's thumbnails."""
+METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +44,14 @@ class Survey:
     clips: list[Clip]  # sorted by name, also those without captions, and files named by metadata that are no videos
     problems: list[Problem]  # the first is the one that find_clips raises
     stray_texts: list[Path]  # .txt files without a clip beside them
+    remarks: list[str]  # what is odd, and no reason to refuse
 
 
 def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
-    """Find every video in ``folder`` and below, sorted by name, with its captions.
+    """Find every video in ``folder`` and below, and every captioned image, sorted by name, with its captions.
 
-    Captions come from ``metadata.jsonl`` or ``metadata.csv`` in ``folder`` (``file_name`` and ``text``, the
-    Hugging Face videofolder form; several rows for a file, or in JSON a list, are several captions), else from
+    Captions come from ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet`` in ``folder`` (``file_name`` and
+    ``text``, the Hugging Face videofolder form; several rows for a file, or a list, are several captions), else from
     ``clip.txt`` beside ``clip.mp4``. Names that start with "." are ignored. Without ``require_captions`` a
     clip that has none gets an empty one.
 
@@ -68,8 +73,12 @@ def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
         raise SoraditError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
     problems: list[Problem] = []
     videos = _find_files(folder, VIDEO_SUFFIXES, problems)
-    captions = _read_metadata(folder, set(videos), problems)
-    if not videos:
+    images = _find_files(folder, IMAGE_SUFFIXES, [])
+    remarks: list[str] = []
+    captions = _read_metadata(folder, {*videos, *images}, problems, remarks)
+    taken = {video.with_suffix("") for video in videos}  # an image beside a video is its thumbnail, and not captioned
+    videos += [path for path in images if path.with_suffix("") not in taken and path.with_suffix(".txt").is_file()]
+    if not {*videos, *captions}:
         message = f"{folder}: holds no clips; looked for {' '.join(VIDEO_SUFFIXES)}, in subfolders too"
         problems.append(Problem(path=folder, message=message))
     clips = []
@@ -82,7 +91,8 @@ def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
         problems += _without_caption(clips)
     claimed = {clip.path.with_suffix(".txt") for clip in clips}
     texts_found = _find_files(folder, (".txt",), [])
-    return Survey(clips=clips, problems=problems, stray_texts=[path for path in texts_found if path not in claimed])
+    stray_texts = [path for path in texts_found if path not in claimed]
+    return Survey(clips=clips, problems=problems, stray_texts=stray_texts, remarks=remarks)
 
 
 def split_clips(clips: list[Clip], *, held_out_fraction: float = 0.05) -> tuple[list[Clip], list[Clip]]:
@@ -105,24 +115,6 @@ def split_clips(clips: list[Clip], *, held_out_fraction: float = 0.05) -> tuple[
         [clip for clip in clips if clip.path not in held_out],
         [clip for clip in clips if clip.path in held_out],
     )
-
-
-def segments(num_frames: int, *, window_frames: int, max_segment_frames: int) -> list[range]:
-    """Cut a clip's frames into consecutive segments, each a whole number of tokens (4 frames) long.
-
-    Each is at least ``window_frames`` and at most ``max_segment_frames`` long; frames left over at the end are
-    trimmed, and a clip shorter than a window gives no segment.
-    """
-    if not TOKEN_FRAMES <= window_frames <= max_segment_frames:
-        raise ValueError(f"needs 4 <= window {window_frames} <= longest segment {max_segment_frames} frames")
-    cuts: list[range] = []
-    start = 0
-    while True:
-        length = min(num_frames - start, max_segment_frames) // TOKEN_FRAMES * TOKEN_FRAMES
-        if length < window_frames:
-            return cuts
-        cuts.append(range(start, start + length))
-        start += length
 
 
 def _find_files(folder: Path, suffixes: tuple[str, ...], problems: list[Problem]) -> list[Path]:
@@ -161,7 +153,9 @@ def _text_beside(path: Path, problems: list[Problem]) -> tuple[str, ...]:
     return (caption,) if caption else ()
 
 
-def _read_metadata(folder: Path, videos: set[Path], problems: list[Problem]) -> dict[Path, tuple[tuple[str, ...], str]]:
+def _read_metadata(
+    folder: Path, videos: set[Path], problems: list[Problem], remarks: list[str]
+) -> dict[Path, tuple[tuple[str, ...], str]]:
     """Captions, and where they stand, by the file that a row names; ``videos`` are the clips that were found."""
     files = [folder / name for name in METADATA_NAMES if (folder / name).is_file()]
     if len(files) > 1:
@@ -169,20 +163,26 @@ def _read_metadata(folder: Path, videos: set[Path], problems: list[Problem]) -> 
         problems.append(Problem(path=folder, message=message))
     captions: dict[Path, tuple[tuple[str, ...], str]] = {}
     for file in files:
-        read_rows = _jsonl_rows if file.suffix == ".jsonl" else _csv_rows
-        for line, row in read_rows(file, problems):
+        for line, row in _ROWS[file.suffix](file, problems):
+            place = f"{file}:{line}"
             try:
-                path = _clip_path(folder, row.get("file_name"), f"{file}:{line}")
-                texts = _row_captions(row.get("text"), f"{file}:{line}")
+                path = _clip_path(folder, row.get("file_name"), place)
+                texts = _row_captions(row.get("text"), place)
+                exists = path.exists()
             except SoraditError as error:
                 problems.append(Problem(path=file, message=str(error)))
                 continue
+            except (OSError, ValueError, RuntimeError) as error:  # too long, a loop of links, half a surrogate pair
+                problems.append(Problem(path=file, message=f"{place}: its file_name can't be a file's: {error}"))
+                continue
             if path not in videos:
-                reason = f"is none of {' '.join(VIDEO_SUFFIXES)}, or hidden" if path.exists() else "does not exist"
-                problems.append(Problem(path=path, message=f"{file}:{line}: names {path}, which {reason}"))
+                reason = "is no video or image by its name, or hidden" if exists else "does not exist"
+                problems.append(Problem(path=path, message=f"{place}: names {path}, which {reason}"))
             if path in videos or path.is_file():
-                before, place = captions.get(path, ((), ""))
-                captions[path] = before + texts, f"{place},{line}" if place else f"{file.name}:{line}"
+                before, lines = captions.get(path, ((), ""))
+                if again := set(before) & set(texts):
+                    remarks.append(f"{place}: gives {path.name} a caption that it has already: {min(again)}")
+                captions[path] = before + texts, f"{lines},{line}" if lines else f"{file.name}:{line}"
     return captions
 
 
@@ -206,6 +206,8 @@ def _row_captions(text: Any, place: str) -> tuple[str, ...]:
     texts = text if isinstance(text, list) else [text]
     if not all(isinstance(item, str) for item in texts):
         raise SoraditError(f"{place}: needs a text, the caption (in JSON also a list of captions)")
+    if any("\ud800" <= letter <= "\udfff" for item in texts for letter in item):
+        raise SoraditError(f"{place}: its text holds half a surrogate pair, which is no character")
     return tuple(caption for item in texts if (caption := _one_line(item)))
 
 
@@ -215,7 +217,7 @@ def _jsonl_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_without_doubles)
         except (ValueError, RecursionError) as error:
             problems.append(Problem(path=file, message=f"{file}:{number}: is not JSON: {error}"))
             continue
@@ -226,19 +228,56 @@ def _jsonl_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict
             problems.append(Problem(path=file, message=message))
 
 
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a name that stands twice, of which JSON readers silently take the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"a name stands twice among {', '.join(name for name, _ in pairs)}")
+    return fields
+
+
 def _csv_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the number of their last line."""
     reader = csv.DictReader(_lines(file, problems), strict=True)
     try:
-        missing = {"file_name", "text"} - set(reader.fieldnames or ())
-        if missing:
-            message = f"{file}:1: has no column {' and no column '.join(sorted(missing))}"
-            problems.append(Problem(path=file, message=message))
+        if message := _wrong_columns(list(reader.fieldnames or ())):
+            problems.append(Problem(path=file, message=f"{file}:1: {message}"))
             return
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
         problems.append(Problem(path=file, message=f"{file}:{reader.reader.line_num}: is not CSV: {error}"))
+
+
+def _wrong_columns(names: list[str]) -> str:
+    counts = {name: names.count(name) for name in ("file_name", "text")}
+    if missing := [name for name, count in counts.items() if count == 0]:
+        return f"has no column {' and no column '.join(missing)}"
+    return next((f"has {count} columns {name}" for name, count in counts.items() if count > 1), "")
+
+
+def _parquet_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers, from 1; only the two columns are read."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        problems.append(Problem(path=file, message=f"{file}: needs pyarrow to be read: pip install 'soradit[parquet]'"))
+        return
+    try:
+        with file.open("rb") as opened, parquet.ParquetFile(opened) as table:
+            if message := _wrong_columns(table.schema_arrow.names):
+                problems.append(Problem(path=file, message=f"{file}: {message}"))
+                return
+            number = 0
+            for batch in table.iter_batches(batch_size=1024, columns=["file_name", "text"]):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (ArrowException, OSError, ValueError) as error:
+        problems.append(Problem(path=file, message=f"{file}: is not Parquet, or damaged: {error}"))
+
+
+_ROWS = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
 
 
 def _lines(file: Path, problems: list[Problem]) -> list[str]:

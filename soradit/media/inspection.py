@@ -1,5 +1,7 @@
 """What a video file really holds, found by decoding all of it, beside what its header says."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -7,26 +9,12 @@ from pathlib import Path
 
 import av
 
-from soradit.errors import SoraditError
-from soradit.media.video import VideoInfo, decode_whole, open_video, probe_video
+from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, transfer_of
+from soradit.media.decoding import Damaged, open_video, reason
+from soradit.media.video import VideoInfo, describe, early_seconds
 
-# ITU-T H.273, tables 2 and 3, in ffmpeg's words. What is not here is unspecified or rare.
-_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "p3"}
-_TRANSFERS = {
-    1: "bt709",
-    4: "gamma22",
-    5: "gamma28",
-    6: "smpte170m",
-    7: "smpte240m",
-    8: "linear",
-    13: "srgb",
-    14: "bt2020-10",
-    15: "bt2020-12",
-    16: "pq",
-    18: "hlg",
-}
+SIGN_OF_LIFE_FRAMES = 16
 _RANGES = {1: "tv", 2: "pc"}
-HDR_TRANSFERS = ("pq", "hlg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,46 +40,50 @@ class Inspection:
     is_interlaced: bool
     num_frames: int  # that decode, up to the damage if there is any
     seconds: float  # from the first frame to the end of the last
+    tick_seconds: float  # of the file's clock
     fps: float | None  # None when the rate varies
     damage: str | None  # why decoding stopped early
+
+    def num_frames_at(self, fps: float) -> int:
+        """How many frames ``iterate_frames`` gives at that rate, up to the damage."""
+        return math.ceil((self.seconds - early_seconds(self.tick_seconds)) * fps)
 
 
 def inspect_video(path: Path) -> Inspection:
     """Decode a whole file, keeping none of it. Raises SoraditError when not even its first frame is readable."""
-    info = probe_video(path)
-    first: av.VideoFrame | None = None
-    num_frames, ticks, last_ticks, time_base = 0, [], 0, Fraction(1)
-    damage = None
-    try:
-        with open_video(path) as (container, stream):
-            stream.thread_type = "FRAME"
-            time_base = stream.time_base or time_base
-            for frame in decode_whole(container.decode(stream), stream, info.first_frame_seconds):
-                first = first or frame
-                num_frames += 1
-                if frame.pts is not None:
-                    ticks.append(frame.pts)
-                    last_ticks = frame.duration
-    except SoraditError as error:
-        damage = str(error)
-    if first is None:
-        raise SoraditError(damage or f"{path}: its video stream holds no frame")
-    return Inspection(
-        info=info,
-        colour=_colour(first),
-        is_interlaced=bool(first.interlaced_frame),
-        num_frames=num_frames,
-        seconds=float((max(ticks) - min(ticks) + last_ticks) * time_base) if ticks else 0.0,
-        fps=_constant_rate(sorted(ticks), time_base, info.fps),
-        damage=damage,
-    )
+    (inspection,) = filter(None, inspecting(path))
+    return inspection
+
+
+def inspecting(path: Path) -> Iterator[Inspection | None]:
+    """``inspect_video`` with signs of life: None from time to time, and at last the inspection."""
+    times, damage = [], None
+    with open_video(path) as video:
+        try:
+            for shown in video.frames():
+                times.append((shown.begin, shown.end))
+                if len(times) % SIGN_OF_LIFE_FRAMES == 0:
+                    yield None
+        except (Damaged, av.FFmpegError) as error:
+            damage = reason(error)
+        info, tick = describe(video), video.header.time_base
+        yield Inspection(
+            info=info,
+            colour=_colour(video.first),
+            is_interlaced=video.is_interlaced,
+            num_frames=len(times),
+            seconds=times[-1][1] if times else 0.0,
+            tick_seconds=float(tick),
+            fps=_constant_rate([round(begin / tick) for begin, _ in times], tick, info.fps),
+            damage=damage,
+        )
 
 
 def _colour(frame: av.VideoFrame) -> Colour:
     return Colour(
         range=_RANGES.get(frame.color_range),
-        primaries=_PRIMARIES.get(frame.color_primaries),
-        transfer=_TRANSFERS.get(frame.color_trc),
+        primaries=PRIMARIES.get(frame.color_primaries),
+        transfer=transfer_of(frame),
         bit_depth=max(component.bits for component in frame.format.components),
     )
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from soradit.media.video import open_video
+from soradit.media.decoding import open_video
 
 NEEDED = {"soradit": str, "weights": str, "prompt": str, "negative": str, "seed": int}
 
@@ -14,8 +14,8 @@ def read_about(path: Path) -> dict[str, Any] | None:
 
     Raises SoraditError when it is not a readable video.
     """
-    with open_video(path) as (container, _):
-        comment = container.metadata.get("comment", "")
+    with open_video(path) as video:
+        comment = video.header.tags.get("comment", "")
     try:
         about = json.loads(comment)
     except ValueError:

@@ -1,38 +1,24 @@
-"""Video files -> frames.
+"""Video files -> frames: step 1. What a player shows, as RGB.
 
-Through imageio's pyav plugin and a chain of ffmpeg filters, always the same way: ``probe_video`` asks av what imageio
-does not tell (which stream is the largest, which way is up), and ``_StreamReader`` starts imageio on that stream.
+``decoding`` opens a file with imageio and gives its frames their times, ``conversion`` turns each into RGB.
 """
 
-import re
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import av
-import imageio.v3 as iio
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
-from imageio.core.request import InitializationError
-from imageio.plugins.pyav import PyAVPlugin
 from jaxtyping import UInt8
 
 from soradit.errors import SoraditError
+from soradit.media.conversion import Converter, orientation_of
+from soradit.media.decoding import FORMATS, IMAGE_FORMATS, Damaged, OpenVideo, Shown, open_video, reason
 
-# Only what holds pictures itself: a playlist or an ffconcat script named clip.mp4 would open other files.
-_VIDEO_FORMATS = "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo"
-_IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
-_UPRIGHT_FILTERS: dict[int, list[tuple[str, str | dict]]] = {
-    0: [],
-    90: [("transpose", "clock")],
-    180: [("hflip", ""), ("vflip", "")],
-    270: [("transpose", "cclock")],
-}
+ROUNDED_SECONDS = 0.0005
+"""Containers round times, Matroska to milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +39,39 @@ class VideoInfo:
 
 def probe_video(path: Path) -> VideoInfo:
     """Read a video's headers and its first frame. Raises SoraditError when it is not a readable video."""
-    return _probe(path, _VIDEO_FORMATS)
+    with open_video(path) as video:
+        return describe(video)
 
 
 def iterate_frames(
-    path: Path, *, fps: float | None = None, size: tuple[int, int] | None = None, start_seconds: float = 0.0
+    path: Path,
+    *,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    start_seconds: float = 0.0,
+    on_damage: Callable[[str], None] | None = None,
+    formats: str = FORMATS,
 ) -> Generator[UInt8[np.ndarray, "H W 3"], None, None]:
     """Yield a video's frames one by one as uint8 RGB (H, W, 3), upright and with square pixels.
 
-    ``fps`` resamples by presentation time, so that variable rates come out right; None gives each stored frame
-    once. ``size`` is (height, width): the picture is scaled to cover it and cropped at its centre, without
-    distortion; None keeps the size. ``start_seconds`` counts from the first frame.
+    With ``fps``, frame n is the one that a player shows at second ``start_seconds + n / fps`` from the first frame,
+    so that variable rates come out right; None gives each stored frame once. ``size`` is (height, width): the picture
+    is scaled to cover it and cropped at its centre, without distortion; None keeps the size.
 
-    Raises SoraditError, also halfway, when the file cannot be read.
+    Where a file is damaged after its first frame, ``on_damage`` is told why and the frames end; without it, and
+    where there is no first frame, this raises SoraditError. ``formats`` are ffmpeg's names of those that may be opened.
     """
-    return _frames(path, probe_video(path), _VIDEO_FORMATS, fps=fps, size=size, start_seconds=start_seconds)
+    with open_video(path, formats) as video:
+        info = describe(video)
+        height, width = size or (info.height, info.width)
+        convert = Converter(
+            height=height, width=width, pixel_aspect=video.header.pixel_aspect, orientation=orientation_of(video.first)
+        )
+        shown = _until_damage(video.frames(start_seconds=start_seconds), on_damage)
+        for frame, times in _sampled(shown, fps, start_seconds, early_seconds(float(video.header.time_base))):
+            picture = convert(frame)
+            for _ in range(times):
+                yield picture
 
 
 def read_video(
@@ -84,14 +88,12 @@ def read_video(
 
     Raises SoraditError when the file cannot be read or holds no frame from ``start_seconds`` on.
     """
-    info = probe_video(path)
-    stream = _frames(path, info, _VIDEO_FORMATS, fps=fps, size=size, start_seconds=start_seconds)
-    with closing(stream):
+    with closing(iterate_frames(path, fps=fps, size=size, start_seconds=start_seconds)) as stream:
         frames = list(islice(stream, num_frames))
     if not frames:
         rate = "" if fps is None else f" at {fps:g} fps"
         raise SoraditError(f"{path}: holds no frame from {start_seconds:g} s on{rate}; too short")
-    return np.stack(frames), fps or info.fps
+    return np.stack(frames), fps or probe_video(path).fps
 
 
 def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
@@ -99,160 +101,56 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
 
     Raises SoraditError when it is not such an image.
     """
-    info = _probe(path, _IMAGE_FORMATS)
-    with closing(_frames(path, info, _IMAGE_FORMATS, size=size)) as stream:
-        return next(stream)
+    with closing(iterate_frames(path, size=size, formats=IMAGE_FORMATS)) as frames:
+        return next(frames)
 
 
-class _CutOff(Exception):
-    """The file ends before its header says."""
+def early_seconds(tick_seconds: float) -> float:
+    """How much earlier than it says a frame may be shown: as its time may have been rounded, and a little more."""
+    return min(ROUNDED_SECONDS, tick_seconds / 2) + 1e-6
 
 
-class _StreamReader(PyAVPlugin):
-    """imageio's reader, which knows only the first video stream from its start, on any stream and from later on."""
-
-    def __init__(self, request: Any, *, info: VideoInfo, seek_seconds: float | None, **kwargs: Any) -> None:
-        super().__init__(request, **kwargs)
-        assert self._container is not None
-        self._video_stream = stream = self._container.streams.video[info.stream_index]
-        if seek_seconds is not None:
-            self._container.seek(round(seek_seconds / stream.time_base), stream=stream)
-        self._decoder = decode_whole(self._container.decode(stream), stream, info.first_frame_seconds)
-
-
-def decode_whole(
-    frames: Iterator[av.VideoFrame], stream: VideoStream, first_frame_seconds: float
-) -> Iterator[av.VideoFrame]:
-    """Pass frames on and raise _CutOff at an early end, which ffmpeg takes for a shorter video."""
-    end_seconds = first_frame_seconds
-    for frame in frames:
-        if frame.time is not None and frame.time_base is not None:
-            end_seconds = max(end_seconds, frame.time + float(frame.duration * frame.time_base))
-        yield frame
-    seconds, promised_seconds = end_seconds - first_frame_seconds, _stream_seconds(stream)
-    if not seconds:  # sought beyond the end: nothing was decoded, so nothing is known
-        return
-    # Half a second, because headers are rounded and may count frames that an edit list hides.
-    if promised_seconds is not None and seconds < promised_seconds - 0.5:
-        raise _CutOff(f"ends after {seconds:.2f} s of the {promised_seconds:.2f} s that its header promises")
+def describe(video: OpenVideo) -> VideoInfo:
+    header, first = video.header, video.first
+    rotation_degrees = orientation_of(first).rotation_degrees
+    width, height = max(1, round(first.width * header.pixel_aspect)), first.height
+    if rotation_degrees % 180:
+        width, height = height, width
+    return VideoInfo(
+        width=width,
+        height=height,
+        rotation_degrees=rotation_degrees,
+        fps=float(header.frame_rate),
+        duration_seconds=header.container_seconds if header.seconds is None else video.promised_seconds,
+        num_frames_header=header.num_frames,
+        codec=header.codec,
+        container=header.container,
+        stream_index=header.stream_index,
+        first_frame_seconds=video.first_frame_seconds,
+    )
 
 
-@contextmanager
-def _open_nameless(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for ffmpeg to judge by its content: it reads .jpg names as patterns that name other files."""
-    with path.open("rb") as file, open(file.fileno(), "rb", closefd=False) as nameless:
-        yield nameless
-
-
-def _open_options(formats: str) -> dict[str, Any]:
-    # Tags in an unknown encoding are no reason to refuse the pictures.
-    return {"container_options": {"format_whitelist": formats}, "metadata_errors": "replace"}
-
-
-@contextmanager
-def _readable(path: Path, formats: str) -> Iterator[None]:
-    """Turn whatever the libraries raise about a file into one SoraditError that names it."""
+def _until_damage(shown: Iterator[Shown], on_damage: Callable[[str], None] | None) -> Iterator[Shown]:
     try:
-        yield
-    except (av.FFmpegError, InitializationError, _CutOff) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SoraditError(f"{path}: not a readable file of {formats}, or damaged: {reason}") from error
-    except OSError as error:
-        raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
+        yield from shown
+    except (Damaged, av.FFmpegError) as error:
+        if on_damage is None:
+            raise
+        on_damage(reason(error))
 
 
-@contextmanager
-def open_video(path: Path, formats: str = _VIDEO_FORMATS) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file, whatever its name says, with its largest video stream.
-
-    Raises SoraditError when it holds none, and for whatever goes wrong inside the ``with`` block.
-    """
-    with _readable(path, formats), _open_nameless(path) as file, av.open(file, **_open_options(formats)) as container:
-        streams = container.streams.video
-        if not streams:
-            raise SoraditError(f"{path}: holds no video stream (only sound, or cut off?)")
-        yield container, max(streams, key=lambda stream: stream.width * stream.height)
-
-
-def _probe(path: Path, formats: str) -> VideoInfo:
-    with open_video(path, formats) as (container, stream):
-        first = next(container.decode(stream), None)
-        if first is None:
-            raise SoraditError(f"{path}: its video stream holds no frame")
-        # av counts degrees counterclockwise.
-        rotation_degrees = -90 * round(first.rotation / 90) % 360
-        width, height = round(first.width * (stream.sample_aspect_ratio or 1)), first.height
-        if rotation_degrees % 180:
-            width, height = height, width
-        duration_seconds = _stream_seconds(stream)
-        if duration_seconds is None and container.duration is not None:
-            duration_seconds = container.duration / av.time_base
-        return VideoInfo(
-            width=width,
-            height=height,
-            rotation_degrees=rotation_degrees,
-            fps=float(_frame_rate(stream)),
-            duration_seconds=duration_seconds,
-            num_frames_header=stream.frames or None,
-            codec=stream.codec_context.codec.canonical_name,
-            container=container.format.name,
-            stream_index=container.streams.video.index(stream),
-            first_frame_seconds=first.time or 0.0,
-        )
-
-
-def _frame_rate(stream: VideoStream) -> Fraction:
-    """The lower of ffmpeg's two estimates: where a header errs, it names its clock's ticks (1000) instead."""
-    return min((rate for rate in (stream.average_rate, stream.guessed_rate) if rate), default=Fraction(1))
-
-
-def _stream_seconds(stream: VideoStream) -> float | None:
-    """The stream's own duration; its container's may be that of a longer sound track."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    # Matroska and WebM keep it in a tag.
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
-    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
-
-
-def _frames(
-    path: Path,
-    info: VideoInfo,
-    formats: str,
-    *,
-    fps: float | None = None,
-    size: tuple[int, int] | None = None,
-    start_seconds: float = 0.0,
-) -> Generator[UInt8[np.ndarray, "H W 3"], None, None]:
-    start = info.first_frame_seconds + start_seconds
-    filters: list[tuple[str, str | dict]] = [
-        ("trim", f"start={start}") if fps is None else ("fps", f"fps={fps}:start_time={start}")
-    ]
-    filters += _UPRIGHT_FILTERS[info.rotation_degrees]
-    filters += _covering_filters(info, *(size or (info.height, info.width)))
-    # A second early: containers seek by decoding time, which precedes presentation.
-    seek_seconds = start - 1 if start_seconds > 1 else None
-    with (
-        _readable(path, formats),
-        _open_nameless(path) as file,
-        iio.imopen(
-            file,
-            "r",
-            plugin=_StreamReader,
-            info=info,
-            seek_seconds=seek_seconds,
-            **_open_options(formats),
-        ) as reader,
-    ):
-        yield from reader.iter(filter_sequence=filters, thread_type="FRAME")
-
-
-def _covering_filters(info: VideoInfo, height: int, width: int) -> list[tuple[str, str | dict]]:
-    """Scale to the smallest size that covers height x width, then crop its centre."""
-    scale = max(Fraction(height, info.height), Fraction(width, info.width))
-    scaled_height, scaled_width = max(height, round(info.height * scale)), max(width, round(info.width * scale))
-    return [
-        ("scale", f"w={scaled_width}:h={scaled_height}:flags=lanczos+accurate_rnd+full_chroma_inp+full_chroma_int"),
-        ("format", "rgb24"),  # before the crop, which in yuv420p would move to even positions
-        ("crop", f"w={width}:h={height}:exact=1"),
-    ]
+def _sampled(
+    shown: Iterable[Shown], fps: float | None, start_seconds: float, early_seconds: float
+) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Frames that are seen, each with the number of samples that show it."""
+    num_samples = 0
+    for each in shown:
+        if fps is None:
+            times = int(each.begin > start_seconds - early_seconds)
+        else:
+            times = 0
+            while start_seconds + (num_samples + times) / fps < each.end - early_seconds:
+                times += 1
+        num_samples += times
+        if times:
+            yield each.frame, times

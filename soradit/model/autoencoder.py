@@ -191,7 +191,7 @@ class Autoencoder(nn.Module):
 
 def to_float(frames: Tensor) -> Tensor:
     """uint8 in [0, 255] -> float32 in [-1, 1]."""
-    return frames.float() / 127.5 - 1
+    return frames.to(torch.float32, copy=True).div_(127.5).sub_(1)  # in place: long clips are large
 
 
 def to_uint8(video: Tensor) -> Tensor:

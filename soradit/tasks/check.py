@@ -2,37 +2,28 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError
 from soradit.files import write_whole
-from soradit.media.clips import TOKEN_FRAMES, Clip, Survey, segments, split_clips, survey_clips
-from soradit.media.inspection import Colour, Inspection, inspect_video
-from soradit.media.video import iterate_frames, read_video
-from soradit.media.writing import encode_jpeg
-from soradit.model.weights import (
-    GenerationConfig,
-    find_weights,
-    latent_grid,
-    load_autoencoder,
-    load_generation_config,
-)
-from soradit.report import Report
+from soradit.media.clips import Clip, Survey, split_clips, survey_clips
+from soradit.media.inspection import Colour, Inspection
+from soradit.media.reading import Reading, look_at
+from soradit.media.workers import read_ahead
+from soradit.model.weights import GenerationConfig, find_weights, load_generation_config
+from soradit.report import Progress, Report
 from soradit.sheet import Card, render_sheet
-from soradit.tasks.encode import SEGMENT_FRAMES
+from soradit.tasks.encode import training_reading
 from soradit.training.cache import content_hash
 
 MIN_CAPTION_LETTERS = 3
-THUMBNAIL_PIXELS = 192
-"""The longer side of a picture on the sheet."""
 
-_COLUMNS = "  {:<12} {:<6} {:<8} {:<7} {:<13} {:<6} {}"
-HEADER = (
-    "verdict  file: what training takes of it, or why nothing",
-    _COLUMNS.format("picture", "frames", "fps", "seconds", "format", "caption", "colour"),
+_COLUMNS = "{:<7}  {:<12} {:<7} {:<8} {:<7} {:<17} {:<8} {:<24} {}"
+HEADER = _COLUMNS.format(
+    *("verdict", "picture", "frames", "fps", "seconds", "format", "caption", "colour", "file: what training takes")
 )
 
 
@@ -52,8 +43,12 @@ class Checked:
     trimmed_seconds: float = 0.0
     reason: str | None = None
     """Why the file is dropped; None when it is not."""
-    config: GenerationConfig = field(repr=False)
-    """What it is read for."""
+    is_short: bool = False
+    """Dropped for no other reason than its length: no sign of trouble."""
+    reading: Reading = field(repr=False)
+    """How training reads it."""
+    pictures: list[bytes] = field(default_factory=list, repr=False)
+    """JPEGs, for the sheet."""
 
     @property
     def verdict(self) -> str:
@@ -65,7 +60,8 @@ class Checked:
         if self.inspection is None:
             return 0.0
         info = self.inspection.info
-        across, down = self.config.width * info.height, self.config.height * info.width
+        height, width = self.reading.size(info)
+        across, down = width * info.height, height * info.width
         return min(across, down) / max(across, down)
 
     @property
@@ -74,7 +70,8 @@ class Checked:
         if self.inspection is None:
             return 1.0
         info = self.inspection.info
-        return max(self.config.width / info.width, self.config.height / info.height)
+        height, width = self.reading.size(info)
+        return max(width / info.width, height / info.height)
 
     @property
     def use(self) -> str:
@@ -83,23 +80,26 @@ class Checked:
             return self.reason
         lengths = "+".join(map(str, self.windows))
         parts = [f"{_count(len(self.windows), 'window')} of {lengths} frames", f"{self.kept_share:.0%} of the picture"]
+        if self.inspection is not None and self.reading.buckets:
+            height, width = self.reading.size(self.inspection.info)
+            parts.append(f"as {width}x{height}")
+        if self.inspection is not None and self.inspection.damage:
+            parts.append("up to its damage")
         if self.scale >= 1.5:
             parts.append(f"enlarged {self.scale:.2g} times")
         if self.trimmed_seconds:
             parts.append(f"{self.trimmed_seconds:.2f} s trimmed")
         return ", ".join(parts)
 
-    def to_lines(self) -> tuple[str, str]:
-        """A row for people, in two lines; names may hold characters that a terminal would obey."""
-        return f"{self.verdict:<7}  {self.name}: {self.use}", self._facts()
-
-    def _facts(self) -> str:
+    def to_line(self) -> str:
+        """A row for people; names may hold characters that a terminal would obey."""
         caption = self.clip.caption_place or "none"
         if self.inspection is None:
-            return _COLUMNS.format("-", "-", "-", "-", "-", caption, "-")
+            return _COLUMNS.format(self.verdict, *"-----", caption, "-", f"{self.name}: {self.use}")
         found, info = self.inspection, self.inspection.info
         header_differs = info.num_frames_header not in (None, found.num_frames)
         return _COLUMNS.format(
+            self.verdict,
             f"{info.width}x{info.height}" + (f"@{info.rotation_degrees}" if info.rotation_degrees else ""),
             f"{found.num_frames}/{info.num_frames_header}" if header_differs else found.num_frames,
             "variable" if found.fps is None else f"{found.fps:.4g}",
@@ -107,6 +107,7 @@ class Checked:
             f"{_container(self.clip.path, info.container)} {info.codec}",
             caption,
             _in_words(found.colour) + (" interlaced" if found.is_interlaced else ""),
+            f"{self.name}: {self.use}",
         )
 
     def to_json(self) -> str:
@@ -139,85 +140,90 @@ def check(
     weights: str | None,
     overrides: dict[str, int | None],
     max_bad: float,
+    buckets: bool = False,
+    keep_damaged: bool = False,
     sheet: Path | None = None,
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Iterator[Checked]:
     """Yield a row a file, then tell the report what they add up to, and write ``sheet``, a page of thumbnails.
 
-    ``overrides`` are the height, width, num_frames and fps to train at, where they are not the weights' own.
+    ``overrides`` are the height, width, num_frames and fps to train at, where they are not the weights' own; with
+    ``buckets`` and ``keep_damaged``, as ``encode`` takes them.
 
     Raises SoraditError before the first row for what can't be asked; after the last one when nothing survives, more
-    than ``max_bad`` (a share) of the files are dropped, or ``soradit train`` would refuse the folder.
+    than ``max_bad`` (a share) of the files can't be used for another reason than their length, or ``soradit train``
+    would refuse the folder.
     """
     report = report or Report()
     if sheet is not None:
         _require_writable(sheet, overwrite=overwrite)
-    config = _training_config(weights, overrides)
+    source = find_weights(weights)
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+    config = replace(load_generation_config(source), **given)
+    reading = training_reading(source, config, buckets=buckets, keep_damaged=keep_damaged)
     survey = survey_clips(folder)
-    refusals = {problem.path: problem.message for problem in reversed(survey.problems)}
     rows: list[Checked] = []
-    cards: list[Card] = []
     with report.progress("checking", len(survey.clips)) as progress:
-        for done, clip in enumerate(survey.clips, 1):
-            refusal = refusals.get(clip.path) or refusals.get(clip.path.with_suffix(".txt"))
-            row = check_clip(clip, config, name=clip.path.relative_to(folder).as_posix(), refusal=refusal)
+        for row in _check_clips(folder, survey, config, reading, progress, thumbnails=sheet is not None):
             rows.append(row)
-            if sheet is not None:
-                cards.append(_card(row))
             yield row
-            progress.update(done, row.name)
+            progress.update(len(rows), row.name)
     for line in _summary(rows, survey, config):
         report.note(line)
     if sheet is not None:
-        _write_sheet(sheet, str(folder), _totals(rows), cards)
+        _write_sheet(sheet, str(folder), _totals(rows), [_card(row) for row in rows])
         report.note(f"thumbnails are in {sheet}")
     _require_good(rows, survey, config, max_bad=max_bad)
 
 
-def check_clip(clip: Clip, config: GenerationConfig, *, name: str, refusal: str | None = None) -> Checked:
-    """Read a clip as training will; ``refusal`` is why training would not, however readable it is."""
-    row = Checked(name=name, clip=clip, config=config)
+def _check_clips(
+    folder: Path, survey: Survey, config: GenerationConfig, reading: Reading, progress: Progress, *, thumbnails: bool
+) -> Iterator[Checked]:
+    """A row a clip, read in processes of their own."""
+    refusals = {problem.path: problem.message for problem in reversed(survey.problems)}
+    done = 0
+    looks = read_ahead(
+        partial(look_at, thumbnails=thumbnails),
+        ((clip.path, reading) for clip in survey.clips),
+        while_waiting=lambda: progress.update(done),
+    )
+    for clip, findings in zip(survey.clips, looks, strict=False):
+        refusal = refusals.get(clip.path) or refusals.get(clip.path.with_suffix(".txt"))
+        row = Checked(name=clip.path.relative_to(folder).as_posix(), clip=clip, reading=reading)
+        yield check_clip(row, findings, window_frames=config.num_frames, refusal=refusal)
+        done += 1
+
+
+def check_clip(
+    row: Checked, findings: Iterator[Inspection | list[bytes]], *, window_frames: int, refusal: str | None = None
+) -> Checked:
+    """The row with what ``look_at`` finds; ``refusal`` is why training would refuse it, however readable it is."""
+    path, reading = row.clip.path, row.reading
     try:
-        row = replace(row, content=content_hash(clip.path))
-        row = replace(row, inspection=inspect_video(clip.path))
-        num_frames = _count_frames(clip.path, config)
+        row = replace(row, content=content_hash(path))
+        for found in findings:
+            row = replace(row, pictures=found) if isinstance(found, list) else replace(row, inspection=found)
     except SoraditError as error:
-        return replace(row, reason=str(error).removeprefix(f"{clip.path}: "))
-    except Exception as error:  # of strangers' files, libraries raise anything: it costs the one file
-        return replace(row, reason=f"can't be read: {type(error).__name__}: {error}")
-    windows = _windows(num_frames, config)
-    if not windows:
-        return replace(row, reason=_too_short(num_frames, config))
+        return replace(row, reason=str(error).removeprefix(f"{path}: "))
+    assert row.inspection is not None
+    if row.inspection.damage and not reading.keep_damaged:
+        return replace(row, reason=row.inspection.damage)
+    num_frames = row.inspection.num_frames_at(reading.fps)
+    windows = tuple(reading.drawn_from(num_frames, window_frames))
     if refusal:
-        return replace(row, reason=refusal.removeprefix(f"{clip.path}: "))
-    return replace(row, windows=windows, trimmed_seconds=(num_frames - sum(windows)) / config.fps)
+        return replace(row, reason=refusal.removeprefix(f"{path}: "))
+    if not windows:
+        return replace(row, reason=_too_short(num_frames, reading, window_frames), is_short=True)
+    trimmed_frames = max(0, num_frames - sum(windows))
+    return replace(row, windows=windows, trimmed_seconds=trimmed_frames / reading.fps)
 
 
-def _training_config(weights: str | None, overrides: dict[str, int | None]) -> GenerationConfig:
-    source = find_weights(weights)
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    config = replace(load_generation_config(source), **given)
-    latent_grid(config, load_autoencoder(source).config.token_size)
-    return config
-
-
-def _count_frames(path: Path, config: GenerationConfig) -> int:
-    """Frames that training gets, at its fps and size."""
-    with closing(iterate_frames(path, fps=config.fps, size=(config.height, config.width))) as frames:
-        return sum(1 for _ in frames)
-
-
-def _windows(num_frames: int, config: GenerationConfig) -> tuple[int, ...]:
-    """Frames of each piece that ``encode`` cuts and that is long enough to train on."""
-    pieces = segments(num_frames, window_frames=TOKEN_FRAMES, max_segment_frames=SEGMENT_FRAMES)
-    return tuple(len(piece) for piece in pieces if len(piece) >= config.num_frames)
-
-
-def _too_short(num_frames: int, config: GenerationConfig) -> str:
-    if num_frames >= config.num_frames:
-        return f"is cut into pieces of {SEGMENT_FRAMES} frames, and {config.num_frames} are needed"
-    return f"has {_count(num_frames, 'frame')} at {config.fps} fps, and {config.num_frames} are needed"
+def _too_short(num_frames: int, reading: Reading, window_frames: int) -> str:
+    if num_frames >= window_frames:
+        return f"is cut into pieces of {reading.max_segment_frames} frames, and {window_frames} are needed"
+    least = reading.token_size[0] if reading.buckets else window_frames
+    return f"has {_count(num_frames, 'frame')} at {reading.fps} fps, and {least} are needed"
 
 
 def _totals(rows: list[Checked]) -> str:
@@ -242,14 +248,15 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
     for row in rows:
         if row.content and first.setdefault(row.content, row.name) != row.name:
             yield f"double: {row.name} holds the same as {first[row.content]}"
+    yield from survey.remarks
     clips = {row.clip.path for row in rows}
     yield from (f"train refuses: {problem.message}" for problem in survey.problems if problem.path not in clips)
 
 
 def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig, *, max_bad: float) -> None:
     """Raise SoraditError where training could not start, or would start with too little."""
-    num_bad = sum(row.verdict == "dropped" for row in rows)
-    if num_bad == len(rows):
+    num_bad = sum(row.verdict == "dropped" and not row.is_short for row in rows)
+    if not any(row.windows for row in rows):
         raise SoraditError("nothing is left to train on" if rows else survey.problems[0].message)
     if num_bad > max_bad * len(rows):
         raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
@@ -278,24 +285,7 @@ def _write_sheet(sheet: Path, title: str, totals: str, cards: list[Card]) -> Non
 
 def _card(row: Checked) -> Card:
     caption = " / ".join(row.clip.captions)
-    return Card(name=row.name, caption=caption, verdict=row.verdict, text=row.use, pictures=_thumbnails(row))
-
-
-def _thumbnails(row: Checked) -> list[bytes]:
-    """The first frame and the middle one, cropped as for training; fewer when there are fewer, or no more readable."""
-    if row.inspection is None:
-        return []
-    scale = min(1, THUMBNAIL_PIXELS / max(row.config.height, row.config.width))
-    size = round(row.config.height * scale), round(row.config.width * scale)
-    middle_seconds = [row.inspection.seconds / 2] if row.inspection.num_frames > 1 else []
-    pictures = []
-    for start_seconds in (0.0, *middle_seconds):
-        try:
-            frames, _ = read_video(row.clip.path, size=size, start_seconds=start_seconds, num_frames=1)
-            pictures.append(encode_jpeg(frames[0]))
-        except SoraditError:  # the row says so already
-            break
-    return pictures
+    return Card(name=row.name, caption=caption, verdict=row.verdict, text=row.use, pictures=row.pictures)
 
 
 def _in_words(colour: Colour) -> str:

@@ -1,7 +1,9 @@
 """``soradit encode``: clips and captions -> cached latents and text embeddings."""
 
-import gc
 import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from einops import rearrange
 
 from soradit.device import autocast, choose_device, choose_precision
 from soradit.errors import SoraditError
-from soradit.media.clips import Clip, find_clips, segments
-from soradit.media.video import read_video
+from soradit.media.clips import Clip, find_clips
+from soradit.media.decoding import Unreadable
+from soradit.media.reading import Reading, TooShort, read_segments
+from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.weights import (
     GenerationConfig,
@@ -24,17 +28,24 @@ from soradit.model.weights import (
     load_generation_config,
     load_text,
 )
-from soradit.report import Report
-from soradit.training.cache import Cache, save_latents, save_text
+from soradit.report import Progress, Report
+from soradit.training.cache import (
+    Cache,
+    content_hash,
+    keep_contents,
+    recall_contents,
+    save_latents,
+    save_text,
+    text_name,
+)
+from soradit.training.shards import INDEX, Shards
 
 CACHE_NAME = ".soradit-cache"
 SEGMENT_FRAMES = 128
 """Longer clips are encoded in pieces of at most this many frames, to bound memory."""
 MAX_BAD_SHARE = 0.1
-
-
-class TooShort(SoraditError):
-    """A clip with fewer frames than a token covers: of no use, but no sign of trouble either."""
+WAIT_SECONDS = 0.5
+"""Between looks at what another process encodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,97 +62,206 @@ def encode(
     config: GenerationConfig,
     cache_folder: Path,
     captions: bool = True,
+    buckets: bool = False,
+    keep_damaged: bool = False,
     device: str = "auto",
     precision: str = "auto",
     report: Report | None = None,
 ) -> EncodeSummary:
     """Encode what the cache does not hold yet, with the ``weights``' autoencoder and text encoder.
 
-    Clips are read at ``config``'s size and fps; ``captions=False`` leaves their captions alone. A clip that is too
-    short or can't be read is named and left out; raises SoraditError when more than a tenth can't be read, or for a
-    size, cache or weights that can't be used.
+    Clips are read at ``config``'s size and fps, or with ``buckets`` each in a shape of its own of about that size;
+    ``captions=False`` leaves their captions alone. A clip that is too short or can't be read is named and left out;
+    with ``keep_damaged`` a damaged one is used up to the damage.
+
+    Raises SoraditError when more than a tenth can't be read, or for a size, cache or weights that can't be used. It may
+    be ended at any moment: what is encoded stays encoded. The report hears of it a few times a second.
     """
     report = report or Report()
-    latent_grid(config, load_autoencoder(weights).config.token_size)
+    reading = training_reading(weights, config, buckets=buckets, keep_damaged=keep_damaged)
     _require_writable(cache_folder)
     cache = Cache(
         folder=cache_folder,
         encoder=encoder_fingerprint(weights),
         text_encoder=fingerprint(weights, "text_encoder", "tokenizer"),
-        height=config.height,
-        width=config.width,
-        fps=config.fps,
+        reading=reading,
     )
     chosen = choose_device(device)
-    if captions:
-        _encode_captions(clips, cache, weights=weights, device=chosen, report=report)
+    encoding = _Encoding(cache=cache, weights=weights, device=chosen, report=report)
     with autocast(chosen, choose_precision(precision, chosen)), torch.inference_mode():
-        left_out = _encode_clips(clips, cache, weights=weights, device=chosen, report=report)
+        left_out = encoding.clips(clips)
+    if captions:  # last, because transformers stays in memory
+        encoding.captions(clips)
     bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
     if len(bad) > MAX_BAD_SHARE * len(clips):
         raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {bad[0]}")
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
 
 
-def _encode_captions(clips: list[Clip], cache: Cache, *, weights: Path, device: torch.device, report: Report) -> None:
-    """Embed every clip's captions, and the empty prompt."""
-    wanted = {("",), *(clip.captions for clip in clips)}
-    missing = sorted(captions for captions in wanted if not cache.text_path(captions).is_file())
-    if not missing:
-        return
-    text_encoder = load_text(weights).to(device)
-    with report.progress("embedding captions", len(missing)) as progress, torch.inference_mode():
-        for done, captions in enumerate(missing, 1):
-            save_text(cache.text_path(captions), *text_encoder(captions))
-            progress.update(done)
+def training_reading(weights: Path, config: GenerationConfig, *, buckets: bool, keep_damaged: bool) -> Reading:
+    """How clips are read to train on; raises SoraditError for a size that is not a whole number of tokens."""
+    token_size = load_autoencoder(weights).config.token_size
+    latent_grid(config, token_size)
+    return Reading(
+        height=config.height,
+        width=config.width,
+        fps=config.fps,
+        token_size=token_size,
+        max_segment_frames=SEGMENT_FRAMES,
+        buckets=buckets,
+        keep_damaged=keep_damaged,
+    )
 
 
-def _encode_clips(
-    clips: list[Clip], cache: Cache, *, weights: Path, device: torch.device, report: Report
-) -> dict[Clip, SoraditError]:
-    """Encode the clips that are missing; return those that are left out, and why."""
-    left_out: dict[Clip, SoraditError] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Encoding:
+    """What every step of encoding needs."""
 
-    def leave_out(clip: Clip, error: SoraditError) -> None:
-        left_out[clip] = error
-        report.note(f"left out: {error}")
+    cache: Cache
+    weights: Path
+    device: torch.device
+    report: Report
 
-    missing: list[Clip] = []
-    for clip in clips:
-        try:
-            if not cache.latents_path(clip).is_file():
-                missing.append(clip)
-        except SoraditError as error:
-            leave_out(clip, error)
-    if not missing:
+    def captions(self, clips: list[Clip]) -> None:
+        """Embed every clip's captions, and the empty prompt."""
+        wanted = {text_name(captions): captions for captions in [("",), *(clip.captions for clip in clips)]}
+        with Shards(self.cache.text_folder) as shards:
+            missing = sorted(name for name in wanted if not shards.find(name))
+            if not missing:
+                return
+            text_encoder = load_text(self.weights).to(self.device)
+            with self.report.progress("embedding captions", len(missing)) as progress, torch.inference_mode():
+                embedded: list[str] = []
+
+                def embed(names: Iterable[str]) -> None:
+                    for name in names:
+                        save_text(shards, wanted[name], *text_encoder(wanted[name]))
+                        shards.release(name)
+                        embedded.append(name)
+
+                _share(missing, shards, embed, lambda: progress.update(len(embedded)))
+
+    def clips(self, clips: list[Clip]) -> dict[Clip, SoraditError]:
+        """Encode the clips that are missing; return those that are left out, and why."""
+        left_out: dict[Clip, SoraditError] = {}
+        by_content = self._by_content(clips, left_out)
+        with Shards(self.cache.latents_folder) as shards:
+            missing = [name for name in by_content if not shards.find(name)]
+            failed = self._encode_missing({name: by_content[name][0] for name in missing}, shards) if missing else {}
+            for name, same in by_content.items():
+                entry = shards.find(name)
+                if entry and entry.damage and not self.cache.reading.keep_damaged:
+                    failed[name] = Unreadable(f"{same[0].path}: {entry.damage}")
+                if name in failed:
+                    left_out |= dict.fromkeys(same, failed[name])
+        for error in left_out.values():
+            self.report.note(f"left out: {error}")
         return left_out
-    autoencoder = load_autoencoder(weights).to(device)
-    frames_done = 0
-    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
-    with report.progress("encoding clips", len(missing)) as progress:
-        for done, clip in enumerate(missing, 1):
-            try:
-                frames, _ = read_video(clip.path, fps=cache.fps, size=(cache.height, cache.width))
-                save_latents(cache.latents_path(clip), _encode_frames(autoencoder, torch.from_numpy(frames), clip))
-                frames_done += len(frames)
-            except SoraditError as error:
-                leave_out(clip, error)
-            progress.update(done, f"{frames_done} frames")
-    return left_out
+
+    def _by_content(self, clips: list[Clip], left_out: dict[Clip, SoraditError]) -> dict[str, list[Clip]]:
+        """The clips, those with the same content together."""
+        by_content: dict[str, list[Clip]] = {}
+        recall_contents(self.cache.folder)
+        with self.report.progress("looking at clips", len(clips)) as progress:
+            for done, clip in enumerate(clips, 1):
+                try:
+                    by_content.setdefault(content_hash(clip.path), []).append(clip)
+                except SoraditError as error:
+                    left_out[clip] = error
+                progress.update(done)
+        keep_contents(self.cache.folder, (clip.path for clip in clips))
+        return by_content
+
+    def _encode_missing(self, missing: dict[str, Clip], shards: Shards) -> dict[str, SoraditError]:
+        """Encode clips by their content's name; return why the others can't be."""
+        failed: dict[str, SoraditError] = {}
+        autoencoder = load_autoencoder(self.weights).to(self.device)
+        with self.report.progress("encoding clips", len(missing)) as progress:
+            pace = _Pace(progress)
+
+            def encode_them(names: Iterable[str]) -> None:
+                ours: deque[str] = deque()
+
+                def calls() -> Iterator[tuple]:
+                    for name in names:
+                        ours.append(name)
+                        yield missing[name].path, self.cache.reading
+
+                for segments in read_ahead(read_segments, calls(), while_waiting=pace.tell):
+                    name = ours.popleft()
+                    if error := self._encode_clip(name, missing[name], segments, autoencoder, shards, pace):
+                        failed[name] = error
+                    shards.release(name)
+                    pace.add_clip()
+
+            _share(list(missing), shards, encode_them, pace.tell)
+        return failed
+
+    def _encode_clip(
+        self, name: str, clip: Clip, segments: Iterator, autoencoder: Autoencoder, shards: Shards, pace: "_Pace"
+    ) -> SoraditError | None:
+        """Encode a clip's segments as they come, and save them; or return why it can't be."""
+        latents, damage = [], None
+        try:
+            for segment in segments:
+                if isinstance(segment, str):
+                    damage = segment
+                    self.report.note(f"used up to its damage: {clip.path}: {damage}")
+                else:
+                    latents.append(_encode_segment(autoencoder, segment))
+                    pace.add_frames(len(segment))
+        except (TooShort, Unreadable) as error:
+            return error
+        save_latents(shards, name, latents, damage=damage)
+        return None
 
 
-def _encode_frames(autoencoder: Autoencoder, frames: torch.Tensor, clip: Clip) -> list[torch.Tensor]:
-    """uint8 frames (T, H, W, 3) -> latents (t, h, w, c), one tensor a segment. Raises TooShort."""
-    patch_frames = autoencoder.config.token_size[0]
-    parts = segments(len(frames), window_frames=patch_frames, max_segment_frames=SEGMENT_FRAMES)
-    if not parts:
-        raise TooShort(f"{clip.path} has {len(frames)} frames at this fps, {patch_frames} are the least")
-    device = autoencoder.latent_mean.device
-    encoded = []
-    for part in parts:
-        video = to_float(frames[part.start : part.stop].to(device))
-        encoded.append(rearrange(autoencoder.encode(video[None]), "1 t h w c -> t h w c"))
-    return encoded
+class _Pace:
+    """Clips and frames that are done, told as frames per second."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.started = time.monotonic()
+        self.num_clips = self.num_frames = 0
+
+    def add_frames(self, number: int) -> None:
+        self.num_frames += number
+        self.tell()
+
+    def add_clip(self) -> None:
+        self.num_clips += 1
+        self.tell()
+
+    def tell(self) -> None:
+        seconds = time.monotonic() - self.started
+        self.progress.update(self.num_clips, f"{self.num_frames / max(seconds, 1e-3):.0f} frames/s")
+
+
+def _share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
+    """Do the work on the names that no other process is at; then look what those have left undone."""
+    busy: list[str] = []
+
+    def claimed() -> Iterator[str]:
+        for name in names:
+            tell()
+            if not shards.claim(name):
+                busy.append(name)
+            elif shards.find(name):
+                shards.release(name)
+            else:
+                yield name
+
+    while names:
+        work(claimed())  # holds no claim when it is done, so that no two processes wait for each other
+        names[:], busy[:] = busy, []
+        if names:
+            time.sleep(WAIT_SECONDS)
+
+
+def _encode_segment(autoencoder: Autoencoder, frames: Any) -> torch.Tensor:
+    """uint8 frames (T, H, W, 3) -> latents (t, h, w, c), on the CPU."""
+    video = to_float(torch.from_numpy(frames).to(autoencoder.latent_mean.device))
+    return rearrange(autoencoder.encode(video[None]), "1 t h w c -> t h w c").to(torch.float16).cpu()
 
 
 def _require_writable(folder: Path) -> None:
@@ -153,12 +273,35 @@ def _require_writable(folder: Path) -> None:
         raise SoraditError(f"the cache {folder} is not writable: choose another with --cache")
 
 
+def verify(cache_folder: Path, report: Report | None = None) -> int:
+    """Read a whole cache again, against its indexes; return how many files it holds.
+
+    Raises SoraditError when files are damaged or missing, which it names in the report and takes out.
+    """
+    report = report or Report()
+    folders = sorted(path.parent for path in cache_folder.glob(f"*/*/{INDEX}"))
+    if not folders:
+        raise SoraditError(f"{cache_folder}: holds no cache")
+    wrong, total = [], 0
+    for folder in folders:
+        with Shards(folder) as shards:
+            total += len(shards.indexed())
+            wrong += [shards.path(name) for name in shards.verify()]
+    for path in wrong:
+        report.note(f"damaged or missing: {path}")
+    if wrong:
+        raise SoraditError(f"{len(wrong)} of {total} files of {cache_folder} were damaged, and are out: encode again")
+    return total
+
+
 def encode_folder(
     folder: Path,
     *,
     weights: str | None,
     overrides: dict[str, int | None],
     cache_folder: Path | None,
+    buckets: bool,
+    keep_damaged: bool,
     device: str,
     precision: str,
     report: Report,
@@ -175,6 +318,8 @@ def encode_folder(
         weights=source,
         config=replace(load_generation_config(source), **given),
         cache_folder=target,
+        buckets=buckets,
+        keep_damaged=keep_damaged,
         device=device,
         precision=precision,
         report=report,

@@ -1,6 +1,5 @@
 """``soradit evaluate``: how good a set of weights is, by a pinned protocol."""
 
-import gc
 import hashlib
 import json
 import math
@@ -75,7 +74,6 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     Raises SoraditError, before any work, for weights, clips, a network or an output that can't be used.
     """
     report = report or Report()
-    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     _prepare_output(config)
     held_out, training = _choose_clips(config, report)
     pipeline = Pipeline.load(config.weights, device=config.device, precision=config.precision)

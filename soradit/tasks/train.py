@@ -1,6 +1,5 @@
 """``soradit train``: a folder of captioned clips -> a run, which is a folder of weights too."""
 
-import gc
 import json
 import time
 from contextlib import nullcontext
@@ -64,7 +63,6 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    gc.freeze()  # imageio collects garbage after every clip: it need not look through all of torch each time
     with joined() as world, Stop(config.run, loop.max_hours) as stop:
         _require_shareable(config, loop, world)
         _train(config, loop, stop, report if report and world.is_first else Report(), world)
@@ -360,6 +358,8 @@ def _encode(
         config=generation,
         cache_folder=config.cache or config.data / CACHE_NAME,
         captions=captions,
+        buckets=config.buckets,
+        keep_damaged=config.keep_damaged,
         device=config.device,
         precision=config.precision,
         report=report,

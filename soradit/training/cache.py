@@ -2,24 +2,32 @@
 
     CACHE/latents/ENCODER-256x256-16fps/CLIP.safetensors     segment-0, segment-1, ...: (t, h, w, c) float16
     CACHE/text/TEXT_ENCODER/CAPTIONS.safetensors         tokens (n, words, text) and pooled (n, pooled), float16
+    CACHE/contents.json                                  which file, of what size and time, has which content
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
-on leaves latents as they are. Each file appears whole.
+on leaves latents as they are. ``shards`` tells how files appear whole and who writes which.
 """
 
 import hashlib
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
+from soradit.files import write_whole
 from soradit.media.clips import Clip
+from soradit.media.reading import Reading
+from soradit.training.shards import Shards
+
+CONTENTS = "contents.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +37,28 @@ class Cache:
     folder: Path
     encoder: str
     text_encoder: str
-    height: int
-    width: int
-    fps: int
+    reading: Reading
+
+    @property
+    def latents_folder(self) -> Path:
+        reading = self.reading
+        shape = f"{reading.width}x{reading.height}" + ("-buckets" if reading.buckets else "")
+        return self.folder / "latents" / f"{self.encoder}-{shape}-{reading.fps}fps"
+
+    @property
+    def text_folder(self) -> Path:
+        return self.folder / "text" / self.text_encoder
 
     def latents_path(self, clip: Clip) -> Path:
         """Raises SoraditError when the clip can't be opened."""
-        transform = f"{self.encoder}-{self.width}x{self.height}-{self.fps}fps"
-        return self.folder / "latents" / transform / f"{content_hash(clip.path)}.safetensors"
+        return self.latents_folder / f"{content_hash(clip.path)}.safetensors"
 
     def text_path(self, captions: tuple[str, ...]) -> Path:
-        key = hashlib.sha256("\0".join(captions).encode()).hexdigest()[:24]
-        return self.folder / "text" / self.text_encoder / f"{key}.safetensors"
+        return self.text_folder / f"{text_name(captions)}.safetensors"
+
+
+def text_name(captions: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(captions).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +70,27 @@ class Segment:
     name: str
     length: int
     """In latent frames."""
+    height: int
+    """In latents, as the width."""
+    width: int
 
     def window(self, start: int, length: int) -> Tensor:
-        """Latents (length, h, w, c) in float32 from latent frame ``start``."""
-        with safe_open(self.path, framework="pt") as file:
-            return file.get_slice(self.name)[start : start + length].float()
+        """Latents (length, h, w, c) in float32 from latent frame ``start``; SoraditError when the file is damaged."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return file.get_slice(self.name)[start : start + length].float()
+        except (SafetensorError, OSError) as error:
+            raise _damaged(self.path, error) from error
 
 
-def save_latents(path: Path, segments: list[Tensor]) -> None:
+def save_latents(shards: Shards, name: str, segments: list[Tensor], *, damage: str | None = None) -> None:
     """Segments are (t, h, w, c)."""
-    _save(path, {f"segment-{i}": segment for i, segment in enumerate(segments)})
+    shards.write(name, {f"segment-{i}": segment for i, segment in enumerate(segments)}, damage=damage)
 
 
-def save_text(path: Path, tokens: Tensor, pooled: Tensor) -> None:
+def save_text(shards: Shards, captions: tuple[str, ...], tokens: Tensor, pooled: Tensor) -> None:
     """``tokens`` (captions, words, text), ``pooled`` (captions, pooled)."""
-    _save(path, {"tokens": tokens, "pooled": pooled})
+    shards.write(text_name(captions), {"tokens": tokens, "pooled": pooled})
 
 
 def read_text(path: Path) -> tuple[Tensor, Tensor]:
@@ -85,9 +109,10 @@ def segments_of(clip: Clip, path: Path) -> list[Segment]:
     """The segments that a clip's cache file holds; raises SoraditError when it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
             return [
-                Segment(clip=clip, path=path, name=name, length=file.get_slice(name).get_shape()[0])
-                for name in sorted(file.keys())
+                Segment(clip=clip, path=path, name=name, length=t, height=h, width=w)
+                for name, (t, h, w, _) in shapes.items()
             ]
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
@@ -97,25 +122,57 @@ def _damaged(path: Path, error: Exception) -> SoraditError:
     return SoraditError(f"cache file {path} is damaged ({error}): delete it and run again")
 
 
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.to(torch.float16).cpu().contiguous() for name, t in tensors.items()}, path)
+_contents: dict[tuple[str, int, int], str] = {}
+"""Hashes by path, size in bytes and time of the last change in nanoseconds."""
 
 
 def content_hash(path: Path) -> str:
-    """24 hexadecimal digits of the SHA-256 of a file's bytes. Raises SoraditError when it can't be opened."""
+    """24 hexadecimal digits of the SHA-256 of a file's bytes, which are read once unless the file is edited.
+
+    Raises SoraditError when it can't be opened.
+    """
     try:
-        status = path.stat()
-        return _hash_of_version(path, status.st_size, status.st_mtime_ns)
+        key = _version(path)
+        if key not in _contents:
+            _contents[key] = _hash(path)
+        return _contents[key]
     except OSError as error:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
-@cache
-def _hash_of_version(path: Path, size_bytes: int, mtime_ns: int) -> str:
-    """Reads the file once, unless it was edited since."""
+def recall_contents(folder: Path) -> None:
+    """Know again the hashes that ``keep_contents`` kept, so that gigabytes of clips are not read at each start."""
+    for name, (size, time, content) in _kept_contents(folder).items():
+        _contents[os.path.abspath(folder / name), size, time] = content
+
+
+def keep_contents(folder: Path, paths: Iterable[Path]) -> None:
+    """Keep the hashes of these files in the cache, by their paths from there."""
+    kept = _kept_contents(folder)
+    for path in paths:
+        with suppress(OSError, KeyError, ValueError):  # gone or edited since, or on another drive
+            version = _version(path)
+            kept[os.path.relpath(path, folder)] = [*version[1:], _contents[version]]
+    with suppress(OSError):  # a cache that can't be written says so elsewhere
+        write_whole(folder / CONTENTS, json.dumps(kept, indent=0, sort_keys=True) + "\n")
+
+
+def _kept_contents(folder: Path) -> dict[str, list]:
+    try:
+        kept = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        return {name: version for name, version in kept.items() if len(version) == 3}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:24]
+
+
+def _version(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns

@@ -74,6 +74,7 @@ OF_TRANSFORMER = {
     "preset",
     "process",
     "text_encoder",
+    "buckets",
     "timestep_shift",
     "min_snr",
     "prompts",
@@ -107,6 +108,10 @@ class TrainConfig:
     num_frames: int | None = None
     fps: int | None = None
     """Of the training videos; None keeps the weights' own."""
+    buckets: bool = False
+    """Train on each clip in a shape and length of its own, of about the videos' area."""
+    keep_damaged: bool = False
+    """Use damaged clips up to their damage."""
     drop_text: float = 0.1
     """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
     timestep_shift: float = 1.0

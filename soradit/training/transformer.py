@@ -1,8 +1,8 @@
 """What the transformer is trained on: cached latents, noised, with their captions. Steps 4 to 11."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -38,24 +38,53 @@ class Batch:
 
 
 class Windows:
-    """Windows of ``length`` latent frames from cached segments, each with one of its clip's captions."""
+    """Windows of cached segments, each with one of its clip's captions, in buckets that can share a batch.
 
-    def __init__(self, segments: list[Segment], cache: Cache, *, length: int) -> None:
-        self.segments = [segment for segment in segments if segment.length >= length]
-        self.length = length
+    A window is ``length`` latent frames long; with ``shorter``, segments that have fewer give windows of half of that,
+    or of a quarter, and so on.
+    """
+
+    def __init__(self, segments: list[Segment], cache: Cache, *, length: int, shorter: bool = False) -> None:
+        self.segments: list[Segment] = []
+        self.lengths: list[int] = []
+        """In latent frames, a segment's windows."""
+        by_size: dict[tuple[int, int, int], list[int]] = {}
+        for segment in segments:
+            window = length
+            while shorter and window > segment.length:
+                window //= 2
+            if 0 < window <= segment.length:
+                by_size.setdefault((window, segment.height, segment.width), []).append(len(self.segments))
+                self.segments.append(segment)
+                self.lengths.append(window)
+        self.buckets = [by_size[size] for size in sorted(by_size)]
+        """Indices of the segments whose windows are of one size."""
         captions = {("",), *(segment.clip.captions for segment in self.segments)}
         self.text = {key: read_text(cache.text_path(key)) for key in captions}
 
     def __len__(self) -> int:
         return len(self.segments)
 
+    def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
+        """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
+
+        Within its bucket, every segment comes once an epoch.
+        """
+        turns = [bucket for bucket in self.buckets for _ in range(math.ceil(len(bucket) / batch_size))]
+        rounds, turn = divmod(step, len(turns))
+        order = torch.randperm(len(turns), generator=generator(seed, "buckets", rounds)).tolist()
+        bucket = turns[order[turn]]
+        earlier = sum(turns[other] is bucket for other in order[:turn])
+        ours = sum(other is bucket for other in turns)
+        return [bucket[i] for i in draw_indices(seed, rounds * ours + earlier, batch_size, len(bucket))]
+
     def draw(self, indices: list[int], *, drop_text: float, random: torch.Generator) -> Batch:
-        """A random window and caption of each; the caption is emptied with probability ``drop_text``."""
+        """A random window and caption of each, of one bucket; captions are emptied with probability ``drop_text``."""
         latents, text, pooled = [], [], []
         for index in indices:
-            segment = self.segments[index]
-            start = int(torch.randint(segment.length - self.length + 1, (), generator=random))
-            latents.append(segment.window(start, self.length))
+            segment, length = self.segments[index], self.lengths[index]
+            start = int(torch.randint(segment.length - length + 1, (), generator=random))
+            latents.append(segment.window(start, length))
             dropped = bool(torch.rand((), generator=random) < drop_text)
             tokens, pools = self.text[("",) if dropped else segment.clip.captions]
             choice = int(torch.randint(len(pools), (), generator=random))
@@ -114,7 +143,7 @@ class TransformerObjective:
 
     def batch(self, step: int, part: slice) -> Noised:
         """Each example's draws are its own, so that a batch is the same however it is shared out."""
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        indices = self.training.choose(self.seed, step, self.batch_size)
         examples = [self._example(indices[i], generator(self.seed, step, i)) for i in range(self.batch_size)[part]]
         return self._pinned(_joined(examples))
 
@@ -129,11 +158,11 @@ class TransformerObjective:
 
     def held_out_power(self) -> float:
         """Mean square of latents held out; of training clips like those that the autoencoder is of, about 1."""
-        batch = self.held_out.draw(list(range(len(self.held_out)))[:MAX_HELD_OUT], drop_text=0.0, random=generator(0))
-        return batch.latents.square().mean().item()
+        each = [self.held_out.draw([i], drop_text=0.0, random=generator(0)) for i in range(len(self.held_out))]
+        return sum(batch.latents.square().mean().item() for batch in each[:MAX_HELD_OUT]) / len(each[:MAX_HELD_OUT])
 
     def clips(self, step: int) -> list[str]:
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        indices = self.training.choose(self.seed, step, self.batch_size)
         return [str(self.training.segments[index].clip.path) for index in indices]
 
     def loss(self, batch: Noised, step: int) -> Tensor:
@@ -157,15 +186,16 @@ class TransformerObjective:
         """
         count = max(TIMESTEP_BINS, min(MAX_HELD_OUT, len(self.held_out)) // TIMESTEP_BINS * TIMESTEP_BINS)
         random = generator(0, "held-out")
-        batch = self.held_out.draw([i % len(self.held_out) for i in range(count)], drop_text=0.0, random=random)
         t = ((torch.arange(count) + 0.5) / count)[torch.randperm(count, generator=random)]
-        noised = Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
-        losses = []
-        for start in range(0, count, EVALUATED_AT_ONCE):
-            poll()
-            few = slice(start, start + EVALUATED_AT_ONCE)
-            losses.append(self._losses(self.model, _mapped(noised, itemgetter(few))))
-        by_bin = torch.cat(losses).cpu()[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
+        losses = torch.empty(count)
+        for bucket in self.held_out.buckets:
+            places = torch.tensor([i for i in range(count) if i % len(self.held_out) in bucket], dtype=torch.long)
+            for few in places.split(EVALUATED_AT_ONCE):
+                poll()
+                batch = self.held_out.draw((few % len(self.held_out)).tolist(), drop_text=0.0, random=random)
+                noised = Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t[few])
+                losses[few] = self._losses(self.model, noised).float().cpu()
+        by_bin = losses[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
         figures = {f"held_out_loss_{i}": loss.item() for i, loss in enumerate(by_bin)}
         return {"held_out_loss": by_bin.mean().item(), **figures}
 
@@ -206,7 +236,7 @@ def _joined(examples: list[Noised]) -> Noised:
 def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
-    windows = Windows(segments, cache, length=length)
+    windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
     if not len(windows):
         longest = 4 * max((segment.length for segment in segments), default=0)
         raise SoraditError(f"no {what} clip has {4 * length} frames (the longest has {longest}): use fewer --frames")

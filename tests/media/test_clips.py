@@ -2,12 +2,13 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 
 from soradit.errors import SoraditError
-from soradit.media.clips import Clip, find_clips, segments, split_clips
+from soradit.media.clips import Clip, find_clips, split_clips, survey_clips
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -69,7 +70,7 @@ def test_folders_without_clips(tmp_path: Path) -> None:
     touch(tmp_path, "file")
     with pytest.raises(SoraditError, match=r"file: is not a folder"):
         find_clips(tmp_path / "file")
-    with pytest.raises(SoraditError, match=r"holds no clips; looked for \.mp4 .*\.gif"):
+    with pytest.raises(SoraditError, match=r"holds no clips; looked for \.mp4 .*\.webp"):
         find_clips(tmp_path)
 
 
@@ -84,13 +85,20 @@ def test_folders_without_clips(tmp_path: Path) -> None:
         (b'{"file_name": "a.mp4"}', r":1: needs a text"),
         (b'{"file_name": "a.mp4", "text": ["x", 1]}', r":1: needs a text"),
         (b'{"file_name": "gone.mp4", "text": "x"}', r":1: names .*gone\.mp4, which does not exist"),
-        (b'{"file_name": "notes.pdf", "text": "x"}', r":1: names .*notes\.pdf, which is none of \.mp4"),
+        (b'{"file_name": "notes.pdf", "text": "x"}', r":1: names .*notes\.pdf, which is no video or image"),
         (b'{"file_name": "/etc/a.mp4", "text": "x"}', r":1: /etc/a\.mp4 leads out of"),
         (b'{"file_name": "C:\\\\a.mp4", "text": "x"}', r":1: .*leads out of"),
         (b'{"file_name": "sub/../../a.mp4", "text": "x"}', r":1: .*leads out of"),
         (b'{"file_name": "..\\\\a.mp4", "text": "x"}', r":1: .*leads out of"),
         (b'{"file_name": "https://x.org/a.mp4", "text": "x"}', r":1: .*leads out of"),
         (b'{"file_name": "link.mp4", "text": "x"}', r":1: link\.mp4 leads out of"),
+        (b'{"file_name": "\\ud800.mp4", "text": "x"}', r":1: its file_name can't be a file's"),
+        (b'{"file_name": "' + b"a" * 999 + b'.mp4", "text": "x"}', r":1: its file_name can't be a file's"),
+        (b'{"file_name": "loop.mp4", "text": "x"}', r":1: "),
+        (b'{"file_name": "a.mp4", "text": "\\udc80"}', r":1: its text holds half a surrogate pair"),
+        (b'{"file_name": "a.mp4", "text": "x", "text": "y"}', r":1: is not JSON: a name stands twice"),
+        (b"[" * 99999, r":1: is not JSON"),
+        ('{"file_name": "a.mp4", "text": "x"}'.encode("utf-16"), r":1: is not UTF-8"),
     ],
 )
 def test_bad_jsonl(tmp_path: Path, content: bytes, message: str) -> None:
@@ -98,6 +106,7 @@ def test_bad_jsonl(tmp_path: Path, content: bytes, message: str) -> None:
     touch(folder, "a.mp4", "notes.pdf")
     touch(tmp_path, "outside.mp4")
     (folder / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    (folder / "loop.mp4").symlink_to(folder / "loop.mp4")
     (folder / "metadata.jsonl").write_bytes(content)
     with pytest.raises(SoraditError, match=message):
         find_clips(folder)
@@ -108,6 +117,7 @@ def test_bad_jsonl(tmp_path: Path, content: bytes, message: str) -> None:
     [
         (b"", r"metadata\.csv:1: has no column file_name and no column text"),
         (b"file_name,caption\na.mp4,x\n", r":1: has no column text"),
+        (b"file_name,text,text\na.mp4,x,y\n", r":1: has 2 columns text"),
         (b"file_name,text\na.mp4\n", r":2: needs a text"),
         (b"file_name,text\na.mp4,\xe9\n", r":2: is not UTF-8"),
         (b'file_name,text\na.mp4,"x\n', r":2: is not CSV"),
@@ -119,6 +129,53 @@ def test_bad_csv(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "metadata.csv").write_bytes(content)
     with pytest.raises(SoraditError, match=message):
         find_clips(tmp_path)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    touch(tmp_path, "a.mp4", "b.mp4")
+
+    def write(**columns: list) -> None:
+        parquet.write_table(pyarrow.table(columns), tmp_path / "metadata.parquet")
+
+    write(file_name=["a.mp4", "b.mp4", "a.mp4"], text=["one", "two", "three"])
+    assert found(tmp_path) == {"a.mp4": ("one", "three"), "b.mp4": ("two",)}
+    write(file_name=["a.mp4", "b.mp4"], text=[["one", "two"], ["three"]])
+    assert found(tmp_path) == {"a.mp4": ("one", "two"), "b.mp4": ("three",)}
+    write(file_name=["a.mp4", "../b.mp4"], text=["one", "two"])
+    with pytest.raises(SoraditError, match=r"metadata\.parquet:2: \.\./b\.mp4 leads out of"):
+        find_clips(tmp_path)
+    write(file_name=["a.mp4"], caption=["one"])
+    with pytest.raises(SoraditError, match=r"metadata\.parquet: has no column text"):
+        find_clips(tmp_path)
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(SoraditError, match=r"metadata\.parquet: is not Parquet, or damaged"):
+        find_clips(tmp_path)
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    touch(tmp_path, "a.mp4", "metadata.parquet")
+    with pytest.raises(SoraditError, match=r"metadata\.parquet: needs pyarrow .* pip install"):
+        find_clips(tmp_path)
+
+
+def test_images_are_clips_where_they_are_captioned(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.jpg", "b.png", "c.png", "d.webp", "e.jpg")
+    for name in ("a", "b", "d"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    (tmp_path / "metadata.csv").write_text("file_name,text\ne.jpg,five\n")
+    assert found(tmp_path) == {"a.mp4": ("a",), "b.png": ("b",), "d.webp": ("d",), "e.jpg": ("five",)}
+
+
+def test_a_caption_given_twice_is_remarked(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.mp4,one\na.mp4,two\na.mp4,one\n")
+    survey = survey_clips(tmp_path)
+    assert survey.problems == []
+    assert survey.remarks == [f"{tmp_path / 'metadata.csv'}:4: gives a.mp4 a caption that it has already: one"]
 
 
 def test_two_metadata_files_are_one_too_many(tmp_path: Path) -> None:
@@ -161,26 +218,3 @@ def test_both_sides_of_a_small_split_hold_a_clip(count: int, fraction: float) ->
 def test_a_single_clip_is_trained_on() -> None:
     assert split_clips(named(1), held_out_fraction=1.0) == (named(1), [])
     assert split_clips([]) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("num_frames", "expected"),
-    [
-        (0, []),
-        (31, []),
-        (32, [range(32)]),
-        (35, [range(32)]),
-        (64, [range(64)]),
-        (70, [range(64)]),
-        (100, [range(64), range(64, 100)]),
-        (103, [range(64), range(64, 100)]),
-        (200, [range(64), range(64, 128), range(128, 192)]),
-    ],
-)
-def test_segments(num_frames: int, expected: list[range]) -> None:
-    assert segments(num_frames, window_frames=32, max_segment_frames=64) == expected
-
-
-def test_segments_need_room_for_a_window() -> None:
-    with pytest.raises(ValueError, match="window 32"):
-        segments(100, window_frames=32, max_segment_frames=16)

@@ -143,8 +143,8 @@ def test_images_are_read_by_the_same_crop(tmp_path: Path) -> None:
         av.VideoFrame.from_ndarray(frame, format="rgb24").save(tmp_path / name)
         assert read_image(tmp_path / name, size=(32, 32)).shape == (32, 32, 3)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), frame)
-    with pytest.raises(SoraditError, match=r"a\.png: not a readable"):
-        read_video(tmp_path / "a.png")
+    with pytest.raises(SoraditError, match=r"a\.mp4: not a readable"):
+        read_image(write_raw(tmp_path / "a.mp4", frame[None]))
 
 
 def test_a_script_named_mp4_opens_no_other_file(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_damaged_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.mp4"
     write_video(path, np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8), fps=8)
     path.write_bytes(damaged(path.read_bytes(), kind))
-    with pytest.raises(SoraditError, match=r"a\.mp4: (not a readable .*or damaged|holds no video stream)"):
+    with pytest.raises(SoraditError, match=r"a\.mp4: (not a readable .*or damaged|damaged|holds no video stream)"):
         read_video(path)
 
 

@@ -1,14 +1,23 @@
 """Encoding: once, found again by content, and clips that can't be read are named."""
 
+import contextlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 import torch
 
 from soradit.errors import SoraditError
+from soradit.media import workers
 from soradit.media.clips import Clip, find_clips
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
@@ -17,7 +26,12 @@ from soradit.model.weights import load_autoencoder, load_generation_config, load
 from soradit.report import Report
 from soradit.tasks import encode as encode_module
 from soradit.tasks.encode import EncodeSummary, encode
+from soradit.tasks.train import train
+from soradit.training import cache as cache_module
 from soradit.training.cache import read_text, segments_of
+from soradit.training.loop import LoopConfig
+from soradit.training.metrics import read_metrics
+from soradit.training.run import TrainConfig
 
 
 class Notes(Report):
@@ -166,3 +180,132 @@ def test_long_clips_are_encoded_in_segments(
     clip: Clip = find_clips(folder)[0]
     assert [segment.length for segment in segments_of(clip, cache.latents_path(clip))] == [2, 2, 1]
     assert not (folder / "cache" / "text").exists()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def forked(run: Callable[..., EncodeSummary], cache: Path) -> int:
+    """Encode in a process of its own, which has torch loaded already."""
+    if pid := os.fork():
+        return pid
+    try:
+        workers._idle.clear()  # the parent's
+        run(cache_folder=cache)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_encoding_is_finished_by_the_next(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    began = time.monotonic()
+    run()
+    seconds = time.monotonic() - began
+    for share in (0.3, 0.6, 0.9):
+        cache = folder / f"cut-{share}"
+        pid = forked(run, cache)
+        time.sleep(share * seconds)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        run(cache_folder=cache)
+        assert everything(cache) == everything(folder / "cache")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_share_the_work(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    run()
+    both = [forked(run, folder / "shared") for _ in range(2)]
+    assert [os.waitpid(pid, 0)[1] for pid in both] == [0, 0]
+    assert everything(folder / "shared") == everything(folder / "cache")
+
+
+@pytest.mark.slow
+def test_twenty_killed_commands_are_finished(
+    weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Killed at random moments of its time, from its start on; the next run puts it right, to the byte."""
+    caches = tmp_path_factory.mktemp("caches")
+    command = [sys.executable, "-m", "soradit", "encode", str(folder), "--weights", str(weights), "-o"]
+    began = time.monotonic()
+    subprocess.run([*command, str(caches / "whole")], check=True, timeout=300, capture_output=True)
+    seconds = time.monotonic() - began
+    random = Random(0)
+    for moment in range(20):
+        cache = caches / f"cut-{moment}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([*command, str(cache)], timeout=random.uniform(0, seconds), capture_output=True)
+        subprocess.run([*command, str(cache)], check=True, timeout=300, capture_output=True)
+        assert everything(cache) == everything(caches / "whole")
+
+
+def test_verify(soradit: Callable, run: Callable[..., EncodeSummary], folder: Path) -> None:
+    run()
+    given = ("encode", folder, "-o", folder / "cache", "--verify")
+    assert soradit(*given).err == "21 files, all as they were written\n"
+    victim = next((folder / "cache").rglob("latents/*/*.safetensors"))
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    ended = soradit(*given)
+    assert ended.exit_code == 1
+    assert f"damaged or missing: {victim}" in ended.err
+    assert "1 of 21 files" in ended.error
+    run()
+    assert victim.read_bytes() == content
+    assert soradit("encode", folder, "-o", folder / "none", "--verify").error.endswith("none: holds no cache")
+
+
+def test_buckets_keep_each_clips_shape(run: Callable[..., EncodeSummary], folder: Path, weights: Path) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (20, 36, 64, 3), dtype=np.uint8)
+    write_video(folder / "wide.mp4", wide, fps=16)
+    write_video(folder / "still.mp4", wide[:1], fps=16)
+    for name in ("wide", "still"):
+        (folder / f"{name}.txt").write_text(name)
+    config = replace(load_generation_config(weights), height=128, width=128)
+    summary = run(config=config, buckets=True)
+    shapes = {}
+    for clip in summary.clips:
+        (segment,) = segments_of(clip, summary.cache.latents_path(clip))
+        shapes[clip.path.stem] = (segment.length, segment.height, segment.width)
+    assert (shapes["00"], shapes["wide"], shapes["still"]) == ((5, 4, 4), (5, 3, 5), (1, 3, 5))
+
+
+def test_training_takes_mixed_sizes(weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (9, 36, 64, 3), dtype=np.uint8)
+    for index in range(4):
+        write_video(folder / f"{index:02d}.mp4", noise + np.uint8(index), fps=16, overwrite=True)
+    run = tmp_path_factory.mktemp("run") / "run"
+    given = {"data": folder, "run": run, "weights": str(weights), "height": 128, "width": 128, "num_frames": 16}
+    loop = LoopConfig(steps=6, batch_size=3, warmup_steps=1, evaluate_every=3)
+    assert train(TrainConfig(**given, buckets=True), loop) == run
+    rows = read_metrics(run / "metrics.csv")
+    assert len(rows) == 6
+    assert all(float(row["loss"]) < 10 for row in rows)
+    with pytest.raises(SoraditError, match="--buckets is for --component transformer, not text_encoder"):
+        TrainConfig(**given, buckets=True, component="text_encoder")
+
+
+def test_damaged_clips_are_used_up_to_their_damage_where_asked(run: Callable[..., EncodeSummary], folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
+    write_video(folder / "00.mp4", noise, fps=16, overwrite=True)
+    truncate(folder / "00.mp4")
+    notes = Notes()
+    assert len(run(report=notes, keep_damaged=True).clips) == 12
+    assert [line.startswith(f"used up to its damage: {folder / '00.mp4'}") for line in notes.lines] == [True]
+    for _ in range(2):
+        notes = Notes()
+        assert len(run(report=notes).clips) == 11
+        assert [line.startswith(f"left out: {folder / '00.mp4'}: ") for line in notes.lines] == [True]
+
+
+def test_hashes_of_clips_are_kept(
+    run: Callable[..., EncodeSummary], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    monkeypatch.setattr(cache_module, "_contents", {})
+    hashed = []
+    monkeypatch.setattr(cache_module, "_hash", lambda path, hash=cache_module._hash: hashed.append(path) or hash(path))
+    (folder / "01.mp4").write_bytes((folder / "02.mp4").read_bytes())
+    run()
+    assert hashed == [folder / "01.mp4"]

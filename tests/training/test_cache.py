@@ -9,14 +9,17 @@ import torch
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
-from soradit.training.cache import Cache, read_text, save_latents, save_text, segments_of
-from soradit.training.randomness import generator
+from soradit.media.reading import Reading
+from soradit.training.cache import Cache, Segment, content_hash, read_text, save_latents, save_text, segments_of
+from soradit.training.randomness import draw_indices, generator
+from soradit.training.shards import Shards
 from soradit.training.transformer import Windows
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    return Cache(folder=tmp_path / "cache", encoder="e", text_encoder="t", height=64, width=64, fps=16)
+    reading = Reading(height=64, width=64, fps=16, token_size=(4, 32, 32), max_segment_frames=128)
+    return Cache(folder=tmp_path / "cache", encoder="e", text_encoder="t", reading=reading)
 
 
 @pytest.fixture
@@ -28,17 +31,19 @@ def clip(tmp_path: Path) -> Clip:
 def test_windows_of_segments(cache: Cache, clip: Clip) -> None:
     latents = [torch.randn(5, 2, 3, 4), torch.randn(2, 2, 3, 4)]
     path = cache.latents_path(clip)
-    save_latents(path, latents)
+    save_latents(Shards(cache.latents_folder), content_hash(clip.path), latents)
     first, second = segments_of(clip, path)
     assert (first.length, second.length) == (5, 2)
     assert torch.equal(first.window(1, 3), latents[0][1:4].half().float())
 
 
 def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip) -> None:
-    save_latents(cache.latents_path(clip), [torch.randn(6, 1, 1, 4), torch.randn(1, 1, 1, 4)])
+    save_latents(
+        Shards(cache.latents_folder), content_hash(clip.path), [torch.randn(6, 1, 1, 4), torch.randn(1, 1, 1, 4)]
+    )
     tokens = torch.tensor([1.0, 2.0])[:, None, None].expand(2, 3, 4)
-    save_text(cache.text_path(clip.captions), tokens, torch.ones(2, 4))
-    save_text(cache.text_path(("",)), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_text(Shards(cache.text_folder), clip.captions, tokens, torch.ones(2, 4))
+    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     windows = Windows(segments_of(clip, cache.latents_path(clip)), cache, length=2)
     assert len(windows) == 1  # the segment of one frame is too short
     batch = windows.draw([0] * 2000, drop_text=0.25, random=generator(0, "test"))
@@ -49,18 +54,59 @@ def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip
     assert len(batch.latents.flatten(1).unique(dim=0)) == 5  # every start
 
 
+def latents_of(cache: Cache, folder: Path, shapes: list[tuple[int, int, int]]) -> list[Segment]:
+    """A clip a segment of that many latent frames, rows and columns."""
+    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    segments = []
+    for index, shape in enumerate(shapes):
+        (folder / f"{index}.mp4").write_text(str(index))
+        clip = Clip(path=folder / f"{index}.mp4", captions=("",))
+        save_latents(Shards(cache.latents_folder), content_hash(clip.path), [torch.full((*shape, 4), float(index))])
+        segments += segments_of(clip, cache.latents_path(clip))
+    return segments
+
+
+def test_a_batch_is_of_one_bucket_and_every_segment_comes_once_a_round(cache: Cache, tmp_path: Path) -> None:
+    shapes = [(8, 2, 3)] * 6 + [(9, 3, 2)] * 4 + [(3, 2, 3)] * 2 + [(1, 2, 3)]
+    windows = Windows(latents_of(cache, tmp_path, shapes), cache, length=8, shorter=True)
+    assert sorted(map(len, windows.buckets)) == [1, 2, 4, 6]
+    rounds = [[windows.choose(0, step, 2) for step in range(7 * r, 7 * r + 7)] for r in range(2)]
+    for chosen in rounds:
+        drawn = sorted(index for indices in chosen for index in indices)
+        assert sorted(set(drawn)) == list(range(13))
+        assert len(drawn) == 14  # the bucket of one fills its batch by itself
+    assert rounds[0] != rounds[1]
+    sizes = set()
+    for indices in rounds[0]:
+        batch = windows.draw(indices, drop_text=0.0, random=generator(0, "test"))
+        sizes.add(tuple(batch.latents.shape[1:4]))
+        assert batch.latents[:, 0, 0, 0, 0].tolist() == indices
+    assert sizes == {(8, 2, 3), (8, 3, 2), (2, 2, 3), (1, 2, 3)}
+
+
+def test_one_bucket_is_drawn_as_if_there_were_none(cache: Cache, tmp_path: Path) -> None:
+    windows = Windows(latents_of(cache, tmp_path, [(4, 2, 2)] * 5), cache, length=4)
+    assert [windows.choose(7, step, 3) for step in range(9)] == [draw_indices(7, step, 3, 5) for step in range(9)]
+
+
 def test_caches_of_other_weights_sizes_and_captions_never_meet(cache: Cache, clip: Clip) -> None:
-    others = [replace(cache, **change) for change in ({"encoder": "w"}, {"height": 32}, {"width": 32}, {"fps": 8})]
-    assert len({c.latents_path(clip) for c in [cache, *others]}) == 5
+    readings = [
+        replace(cache.reading, **change) for change in ({"height": 32}, {"width": 32}, {"fps": 8}, {"buckets": True})
+    ]
+    others = [replace(cache, encoder="w"), *(replace(cache, reading=reading) for reading in readings)]
+    assert len({c.latents_path(clip) for c in [cache, *others]}) == 6
     texts = [("a", "b"), ("a b",), ("b", "a"), ("",)]
     paths = {cache.text_path(text) for text in texts} | {replace(cache, text_encoder="u").text_path(texts[0])}
     assert len(paths) == 5
 
 
 def test_damage_is_named(cache: Cache, clip: Clip) -> None:
-    save_latents(cache.latents_path(clip), [torch.zeros(1, 1, 1, 4)])
-    save_text(cache.text_path(("",)), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_latents(Shards(cache.latents_folder), content_hash(clip.path), [torch.zeros(1, 1, 1, 4)])
+    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    (segment,) = segments_of(clip, cache.latents_path(clip))
     for path in (cache.latents_path(clip), cache.text_path(("",))):
         os.truncate(path, 40)
         with pytest.raises(SoraditError, match=f"{path} is damaged .* delete it and run again"):
             segments_of(clip, path) if "latents" in str(path) else read_text(path)
+    with pytest.raises(SoraditError, match=r"is damaged .* delete it and run again"):
+        segment.window(0, 1)

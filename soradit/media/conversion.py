@@ -1,0 +1,173 @@
+"""A decoded frame, whatever its pixels are -> the RGB that a player shows: upright, square pixels, SDR, over black."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideData
+from jaxtyping import UInt8
+
+from soradit.media.hdr import to_sdr
+
+# ITU-T H.273, tables 2 to 4, in ffmpeg's words. What is not here is unspecified or rare.
+PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "p3"}
+TRANSFERS = {
+    1: "bt709",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    13: "srgb",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "pq",
+    18: "hlg",
+}
+MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+HDR_TRANSFERS = ("pq", "hlg")
+_FAST_FORMATS = ("yuv420p", "yuvj420p")
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored frames become upright: transposed first, then mirrored."""
+
+    transposed: bool = False
+    upside_down: bool = False
+    mirrored: bool = False
+
+    @property
+    def rotation_degrees(self) -> int:
+        """The clockwise turn (0, 90, 180, 270), whatever else is mirrored."""
+        if self.transposed:
+            return 90 if self.mirrored else 270
+        return 180 if self.upside_down else 0
+
+    def apply(self, frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        if self.transposed:
+            frame = frame.transpose(1, 0, 2)
+        step = {False: 1, True: -1}
+        return np.ascontiguousarray(frame[:: step[self.upside_down], :: step[self.mirrored]])
+
+
+_TURNS = {
+    0: Orientation(),
+    90: Orientation(transposed=True, mirrored=True),
+    180: Orientation(upside_down=True, mirrored=True),
+    270: Orientation(transposed=True, upside_down=True),
+}
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """From the display matrix (ISO 14496-12, 8.3.2.3), by whatever multiple of 90 degrees comes closest to it.
+
+    A matrix that leaves no picture (zeros) counts as none.
+    """
+    try:
+        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+    except ValueError:  # beside data of a kind that av does not know it tells the angle only, counterclockwise
+        return _TURNS[-90 * round(frame.rotation / 90) % 360]
+    if matrix is None:
+        return Orientation()
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(transposed=True, upside_down=b < 0, mirrored=c < 0)
+    return Orientation(upside_down=d < 0, mirrored=a < 0)
+
+
+def transfer_of(frame: av.VideoFrame) -> str | None:
+    return TRANSFERS.get(frame.color_trc)
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+
+
+def matrix_of(frame: av.VideoFrame) -> str:
+    """What turns luma and chroma into RGB; where a file doesn't say, what players assume by the picture's size."""
+    if frame.colorspace in MATRICES:
+        return MATRICES[frame.colorspace]
+    if transfer_of(frame) in HDR_TRANSFERS:
+        return "bt2020"
+    return "bt709" if frame.width >= 1280 or frame.height > 576 else "bt601"
+
+
+class Converter:
+    """Turns frames into RGB of one size: upright, scaled to cover it, cropped at the centre, never distorted."""
+
+    def __init__(self, *, height: int, width: int, pixel_aspect: Fraction, orientation: Orientation) -> None:
+        """``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height."""
+        self.size = (width, height) if orientation.transposed else (height, width)
+        self.pixel_aspect = pixel_aspect
+        self.orientation = orientation
+        self._kind: tuple = ()
+        self._graph: Graph | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.color_trc)
+        if self._graph is None or kind != self._kind:  # also where a stream changes halfway
+            self._kind, self._graph = kind, self._new_graph(frame)
+        self._graph.vpush(frame)
+        return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame)))
+
+    def _new_graph(self, frame: av.VideoFrame) -> Graph:
+        crop, crop_height, crop_width = self._crop(frame)
+        height, width = self.size
+        to_full_range = ("scale", _colour_options(frame))
+        resize = ("scale", f"w={width}:h={height}:flags=bicubic+full_chroma_int:{_colour_options(frame)}")
+        if has_alpha(frame):
+            over_black = [to_full_range, ("format", "gbrap"), ("premultiply", "inplace=1")]
+            filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), ("format", "gbrp")]
+        elif transfer_of(frame) in HDR_TRANSFERS:
+            filters = [crop, resize, ("format", "gbrpf32le")]
+        elif (crop_height, crop_width) == (height, width) and frame.format.name in _FAST_FORMATS:
+            filters = [crop, to_full_range, ("format", "rgb24")]  # five times as fast, and within 3 of 255
+        else:
+            filters = [crop, resize, ("format", "gbrp")]
+        return filter_graph(frame, filters)
+
+    def _crop(self, frame: av.VideoFrame) -> tuple[tuple[str, str], int, int]:
+        """The centre of the stored picture that has the result's shape: the filter, its height and width."""
+        height, width = self.size
+        scale = max(Fraction(height, frame.height), width / (frame.width * self.pixel_aspect))
+        crop_height = min(frame.height, max(1, round(height / scale)))
+        crop_width = min(frame.width, max(1, round(width / scale / self.pixel_aspect)))
+        # Even offsets, so that subsampled chroma stays where it belongs.
+        y, x = ((whole - part) // 4 * 2 for whole, part in ((frame.height, crop_height), (frame.width, crop_width)))
+        return ("crop", f"w={crop_width}:h={crop_height}:x={x}:y={y}:exact=1"), crop_height, crop_width
+
+
+def filter_graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
+    """A chain of ffmpeg's filters for frames like this one."""
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+    )
+    graph.link_nodes(source, *(graph.add(*each) for each in filters), graph.add("buffersink")).configure()
+    return graph
+
+
+def _colour_options(frame: av.VideoFrame) -> str:
+    if frame.format.is_rgb or frame.format.has_palette:
+        return "out_range=pc"
+    full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")
+    return f"in_range={'pc' if full_range else 'tv'}:out_range=pc:in_color_matrix={matrix_of(frame)}"
+
+
+def _to_rgb(frame: av.VideoFrame, transfer: str | None) -> UInt8[np.ndarray, "h w 3"]:
+    if frame.format.name == "rgb24":
+        return frame.to_ndarray()
+    if frame.format.name == "gbrp":
+        return np.stack([_plane(frame, index, np.uint8) for index in (2, 0, 1)], axis=-1)
+    assert transfer is not None
+    rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer)
+    return np.rint(255 * rgb).astype(np.uint8).transpose(1, 2, 0)
+
+
+def _plane(frame: av.VideoFrame, index: int, kind: type) -> np.ndarray:
+    plane = frame.planes[index]
+    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width]

@@ -1,0 +1,38 @@
+"""Animated WebP, which ffmpeg does not decode: Pillow does."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+from PIL import Image
+
+_MILLISECOND = Fraction(1, 1000)
+_DEFAULT_MILLISECONDS = 100
+"""Of a frame that is to be shown for no time: what browsers make of it."""
+
+
+def animation_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Width and height of an animated WebP's canvas, or None where the file is something else.
+
+    The container's extended header (RFC 9649, section 2.7): a flag says that there is more than one frame.
+    """
+    header = file.read(30)
+    file.seek(0)
+    if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30 or not header[20] & 2:
+        return None
+    return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")
+
+
+def decode_webp(file: BinaryIO) -> Iterator[av.VideoFrame]:
+    """RGBA frames, with times in milliseconds. Raises OSError where the file is damaged."""
+    milliseconds = 0
+    with Image.open(file, formats=["WEBP"]) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGBA")), format="rgba")
+            frame.pts, frame.time_base = milliseconds, _MILLISECOND
+            frame.duration = image.info.get("duration") or _DEFAULT_MILLISECONDS
+            milliseconds += frame.duration
+            yield frame

@@ -1,0 +1,112 @@
+"""Files with an index: whole or not there, found again after any end, written once by several processes."""
+
+import errno
+import os
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from soradit.errors import SoraditError
+from soradit.training import shards as shards_module
+from soradit.training.shards import INDEX, Shards
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write(folder: Path, *names: str) -> None:
+    with Shards(folder) as shards:
+        for name in names:
+            shards.write(name, {"x": torch.full((3,), float(ord(name[0])))})
+
+
+def test_the_order_of_writing_leaves_no_trace(tmp_path: Path) -> None:
+    write(tmp_path / "one", "a", "b", "c")
+    write(tmp_path / "two", "c")
+    write(tmp_path / "two", "b", "a")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert load_file(tmp_path / "one" / "a.safetensors")["x"].tolist() == [97.0] * 3
+
+
+@pytest.mark.parametrize("place", ["half a file", "no line", "half a line", "no index", "lines out of order"])
+def test_whatever_a_dead_process_leaves_is_put_right(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "whole", "a", "b")
+    folder = tmp_path / "cut"
+    write(folder, "b", "a")
+    index = folder / INDEX
+    lines = index.read_bytes().splitlines(keepends=True)
+    if place == "half a file":
+        (folder / "b.safetensors").rename(folder / "b.safetensors.tmp")
+        os.truncate(folder / "b.safetensors.tmp", 20)
+    elif place == "no index":
+        index.unlink()
+    else:
+        index.write_bytes(
+            {"no line": lines[0], "half a line": lines[0] + lines[1][:20]}.get(place, lines[1] + lines[0])
+        )
+    with Shards(folder) as shards:
+        missing = [name for name in ("a", "b") if not shards.find(name)]
+    assert missing == (["b"] if place == "half a file" else [])
+    write(folder, *missing)
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_damage_is_remembered(tmp_path: Path) -> None:
+    with Shards(tmp_path) as shards:
+        shards.write("a", {"x": torch.zeros(1)}, damage="ends early")
+    (tmp_path / INDEX).unlink()
+    for _ in range(2):
+        with Shards(tmp_path) as shards:
+            assert shards.find("a").damage == "ends early"
+
+
+def test_verify_finds_a_flipped_bit_and_a_missing_file(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b", "c")
+    content = bytearray((tmp_path / "a.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(content)
+    (tmp_path / "b.safetensors").unlink()
+    with Shards(tmp_path) as shards:
+        assert shards.find("a")  # of the right length
+        assert sorted(shards.verify()) == ["a", "b"]
+        assert not shards.find("a")
+    with Shards(tmp_path) as shards:
+        assert shards.verify() == []
+        assert shards.indexed() == ["c"]
+
+
+def claim(folder: Path, names: list[str], connection: Any) -> None:
+    with Shards(folder) as shards:
+        connection.send([shards.claim(name) for name in names])
+        connection.recv()
+
+
+def test_claims_hold_against_others_and_end_with_the_process(tmp_path: Path) -> None:
+    context = get_context("spawn")
+    with Shards(tmp_path) as shards:
+        assert shards.claim("a")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=claim, args=(tmp_path, ["a", "b"], theirs))
+        process.start()
+        assert ours.recv() == [False, True]
+        assert [shards.claim("b"), shards.claim("c")] == [False, True]
+        process.kill()
+        process.join()
+        assert shards.claim("b")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Shards(tmp_path) as shards:
+        monkeypatch.setattr(shards_module.os, "fsync", full)
+        with pytest.raises(SoraditError, match=r"can't write the cache .* \(No space left on device\): choose another"):
+            shards.write("a", {"x": torch.zeros(1)})
+        monkeypatch.undo()
+        assert not shards.find("a")
