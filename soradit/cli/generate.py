@@ -134,6 +134,9 @@ def generate(
     ] = None,
     no_metadata: NoMetadata = False,
     weights: Weights = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="DIR[:STRENGTH]", help="LoRA to add to the weights; may be repeated.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     offload: Offload = False,
@@ -184,6 +187,7 @@ def generate(
     )
     config = GenerateConfig(
         weights=weights,
+        lora=tuple(lora or ()),
         device=device,
         precision=precision,
         offload=offload,

@@ -35,6 +35,8 @@ class GenerateConfig:
 
     weights: str | None = None
     """A folder; None is the bundled one."""
+    lora: tuple[str, ...] = ()
+    """Each ``DIR`` or ``DIR:STRENGTH``, merged into the weights' transformer."""
     expected_weights: str | None = None
     """Refuse weights that are not those of this hash."""
     expected_start: str | None = None
@@ -122,7 +124,7 @@ class _Work:
                         f"it was made with weights {config.expected_weights}, and {folder} are {identity(hashes)}: "
                         "name the right ones with --weights, or give --force"
                     )
-                return Pipeline.load(
+                pipeline = Pipeline.load(
                     folder,
                     device=config.device,
                     precision=config.precision,
@@ -130,6 +132,13 @@ class _Work:
                     hashes=hashes,
                     report=self.report,
                 )
+            if config.lora:
+                from soradit.model.lora import load_lora, parse_lora
+
+                pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
+                named = (parse_lora(spec) for spec in config.lora)
+                pipeline.identity += "".join(f"+{folder.name}:{strength:g}" for folder, strength in named)
+            return pipeline
 
     def is_there(self, job: Job) -> bool:
         return self.config.skip_existing and job.output.exists()

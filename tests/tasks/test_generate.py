@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import pytest
+import torch
 
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
@@ -412,3 +413,30 @@ def test_stdout_that_takes_nothing(weights: Path, tmp_path: Path) -> None:
         assert said in done.stderr
         assert "Traceback" not in done.stderr
         assert output.exists(), "what was made is kept"
+
+
+def test_lora_changes_the_video_and_what_it_says_of_its_weights(
+    soradit: Callable, weights: Path, tmp_path: Path
+) -> None:
+    from soradit.model.lora import add_lora, save_lora
+    from soradit.model.weights import load_transformer
+
+    model = add_lora(load_transformer(weights), 2)
+    state = {name: torch.full_like(t, 0.1) if ".lora_B" in name else t for name, t in model.state_dict().items()}
+    save_lora(tmp_path / "lora", 2, state)
+    common = ("generate", "sky", "--weights", weights, "--size", "64x64", "--frames", 8)
+    made = {}
+    for name, options in (
+        ("plain", ()),
+        ("zero", ("--lora", f"{tmp_path / 'lora'}:0")),
+        ("one", ("--lora", tmp_path / "lora")),
+    ):
+        ended = soradit(*common, *options, "-o", tmp_path / f"{name}.mp4")
+        assert ended.exit_code == 0, ended.err
+        made[name] = read_video(tmp_path / f"{name}.mp4")[0]
+    assert (made["plain"] == made["zero"]).all()
+    assert (made["plain"] != made["one"]).any()
+    assert soradit("replay", tmp_path / "one.mp4", "--weights", weights, "-o", tmp_path / "again.mp4").exit_code == 1
+    ended = soradit(*common, "--lora", tmp_path / "nowhere", "-o", tmp_path / "no.mp4")
+    assert ended.exit_code == 1
+    assert "no LoRA at" in ended.err
