@@ -115,7 +115,8 @@ class _Worker:
         return Unreadable(f"{self.name}: its decoder crashed ({signal.Signals(-(code or -9)).name})")
 
     def stop(self) -> None:
-        self.connection.close()
+        with suppress(OSError):
+            self.connection.close()
         self.process.kill()
         self.process.join()
 

@@ -188,7 +188,7 @@ def _check_clips(
         ((clip.path, reading) for clip in survey.clips),
         while_waiting=lambda: progress.update(done),
     )
-    for clip, findings in zip(survey.clips, looks, strict=False):
+    for findings, clip in zip(looks, survey.clips, strict=True):
         refusal = refusals.get(clip.path) or refusals.get(clip.path.with_suffix(".txt"))
         row = Checked(name=clip.path.relative_to(folder).as_posix(), clip=clip, reading=reading)
         yield check_clip(row, findings, window_frames=config.num_frames, refusal=refusal)
