@@ -10,14 +10,18 @@ from packaging.requirements import Requirement
 import soradit
 
 PACKAGE = Path(soradit.__file__).parent
-COMES_WITH = {"av": "imageio", "tokenizers": "transformers", "PIL": "pillow"}
+COMES_WITH = {"av": "imageio", "tokenizers": "transformers", "PIL": "pillow", "tensorboardX": "tensorboardx"}
 """Modules that are imported, by the dependency that brings them."""
+EXTRAS = ("evaluate", "parquet")
+"""What commands can use, but do without."""
 
 
 def dependencies() -> set[str]:
     """The modules that pyproject.toml's dependencies, those of commands' extras too, are imported as."""
     declared = [Requirement(line) for line in requires("soradit") or []]
-    used = [one for one in declared if one.marker is None or one.marker.evaluate({"extra": "evaluate"})]
+    used = [
+        one for one in declared if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in EXTRAS)
+    ]
     return {one.name.replace("-", "_") for one in used}
 
 
