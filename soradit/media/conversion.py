@@ -28,7 +28,6 @@ TRANSFERS = {
 }
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 HDR_TRANSFERS = ("pq", "hlg")
-_FAST_FORMATS = ("yuv420p", "yuvj420p")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Converter:
         return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame)))
 
     def _new_graph(self, frame: av.VideoFrame) -> Graph:
-        crop, crop_height, crop_width = self._crop(frame)
+        crop = self._crop(frame)
         height, width = self.size
         to_full_range = ("scale", _colour_options(frame))
         resize = ("scale", f"w={width}:h={height}:flags=bicubic+full_chroma_int:{_colour_options(frame)}")
@@ -123,21 +122,19 @@ class Converter:
             filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), ("format", "gbrp")]
         elif transfer_of(frame) in HDR_TRANSFERS:
             filters = [crop, resize, ("format", "gbrpf32le")]
-        elif (crop_height, crop_width) == (height, width) and frame.format.name in _FAST_FORMATS:
-            filters = [crop, to_full_range, ("format", "rgb24")]  # five times as fast, and within 3 of 255
         else:
             filters = [crop, resize, ("format", "gbrp")]
         return filter_graph(frame, filters)
 
-    def _crop(self, frame: av.VideoFrame) -> tuple[tuple[str, str], int, int]:
-        """The centre of the stored picture that has the result's shape: the filter, its height and width."""
+    def _crop(self, frame: av.VideoFrame) -> tuple[str, str]:
+        """The centre of the stored picture that has the result's shape."""
         height, width = self.size
         scale = max(Fraction(height, frame.height), width / (frame.width * self.pixel_aspect))
         crop_height = min(frame.height, max(1, round(height / scale)))
         crop_width = min(frame.width, max(1, round(width / scale / self.pixel_aspect)))
         # Even offsets, so that subsampled chroma stays where it belongs.
         y, x = ((whole - part) // 4 * 2 for whole, part in ((frame.height, crop_height), (frame.width, crop_width)))
-        return ("crop", f"w={crop_width}:h={crop_height}:x={x}:y={y}:exact=1"), crop_height, crop_width
+        return ("crop", f"w={crop_width}:h={crop_height}:x={x}:y={y}:exact=1")
 
 
 def filter_graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
@@ -159,8 +156,6 @@ def _colour_options(frame: av.VideoFrame) -> str:
 
 
 def _to_rgb(frame: av.VideoFrame, transfer: str | None) -> UInt8[np.ndarray, "h w 3"]:
-    if frame.format.name == "rgb24":
-        return frame.to_ndarray()
     if frame.format.name == "gbrp":
         return np.stack([_plane(frame, index, np.uint8) for index in (2, 0, 1)], axis=-1)
     assert transfer is not None

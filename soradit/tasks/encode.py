@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 
 from soradit.device import autocast, choose_device, choose_precision
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.decoding import Unreadable
 from soradit.media.reading import Reading, TooShort, read_segments
@@ -39,6 +39,7 @@ from soradit.training.cache import (
     text_name,
 )
 from soradit.training.shards import INDEX, Shards
+from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
 SEGMENT_FRAMES = 128
@@ -313,15 +314,19 @@ def encode_folder(
     source = find_weights(weights)
     target = cache_folder or folder / CACHE_NAME
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    encode(
-        find_clips(folder),
-        weights=source,
-        config=replace(load_generation_config(source), **given),
-        cache_folder=target,
-        buckets=buckets,
-        keep_damaged=keep_damaged,
-        device=device,
-        precision=precision,
-        report=report,
-    )
+    with Stop(target) as stop:
+        try:
+            encode(
+                find_clips(folder),
+                weights=source,
+                config=replace(load_generation_config(source), **given),
+                cache_folder=target,
+                buckets=buckets,
+                keep_damaged=keep_damaged,
+                device=device,
+                precision=precision,
+                report=Stoppable(report, stop),
+            )
+        except StopRequested as reason:
+            raise StateSaved(f"{reason}: what was encoded is kept in {target}; run again to go on") from None
     return target

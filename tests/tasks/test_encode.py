@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, StateSaved
 from soradit.media import workers
 from soradit.media.clips import Clip, find_clips
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import to_float
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
-from soradit.report import Report
+from soradit.report import Progress, Report
 from soradit.tasks import encode as encode_module
-from soradit.tasks.encode import EncodeSummary, encode
+from soradit.tasks.encode import EncodeSummary, encode, encode_folder
 from soradit.tasks.train import train
 from soradit.training import cache as cache_module
 from soradit.training.cache import read_text, segments_of
@@ -309,3 +309,27 @@ def test_hashes_of_clips_are_kept(
     (folder / "01.mp4").write_bytes((folder / "02.mp4").read_bytes())
     run()
     assert hashed == [folder / "01.mp4"]
+
+
+class TerminatedAtThree(Progress):
+    def update(self, done: int, text: str = "") -> None:
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Terminator(Report):
+    """Ends the process politely as soon as there is progress."""
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        yield TerminatedAtThree()
+
+
+def test_terminated_encoding_keeps_what_is_done(folder: Path, weights: Path) -> None:
+    options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "buckets": False, "keep_damaged": False}
+    options |= {"device": "cpu", "precision": "float32"}
+    with pytest.raises(StateSaved, match=r"SIGTERM: what was encoded is kept in .*; run again"):
+        encode_folder(folder, **options, report=Terminator())
+    cache = encode_folder(folder, **options, report=Report())
+    undisturbed = encode_folder(folder, **options | {"cache_folder": folder / "cache"}, report=Report())
+    assert everything(cache) == everything(undisturbed)
