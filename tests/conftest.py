@@ -13,6 +13,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="soradit-tests-")  # prompts' embeddings, of tests alone
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("soradit", "typechecker.check")

@@ -4,6 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from soradit.report import Progress, Report
 from soradit.training.cache import (
     Cache,
     content_hash,
+    is_content_known,
     keep_contents,
     recall_contents,
     save_latents,
@@ -161,17 +163,24 @@ class _Encoding:
 
     def _by_content(self, clips: list[Clip], left_out: dict[Clip, SoraditError]) -> dict[str, list[Clip]]:
         """The clips, those with the same content together."""
-        by_content: dict[str, list[Clip]] = {}
         recall_contents(self.cache.folder)
-        with self.report.progress("looking at clips", len(clips)) as progress:
-            for done, clip in enumerate(clips, 1):
-                try:
-                    by_content.setdefault(content_hash(clip.path), []).append(clip)
-                except SoraditError as error:
-                    left_out[clip] = error
-                progress.update(done)
+        self._read_contents([clip.path for clip in clips if not is_content_known(clip.path)])
+        by_content: dict[str, list[Clip]] = {}
+        for clip in clips:
+            try:
+                by_content.setdefault(content_hash(clip.path), []).append(clip)
+            except SoraditError as error:
+                left_out[clip] = error
         keep_contents(self.cache.folder, (clip.path for clip in clips))
         return by_content
+
+    def _read_contents(self, paths: list[Path]) -> None:
+        if paths:
+            with self.report.progress("looking at clips", len(paths)) as progress:
+                for done, path in enumerate(paths, 1):
+                    with suppress(SoraditError):  # named when the clips are gone through
+                        content_hash(path)
+                    progress.update(done)
 
     def _encode_missing(self, missing: dict[str, Clip], shards: Shards) -> dict[str, SoraditError]:
         """Encode clips by their content's name; return why the others can't be."""

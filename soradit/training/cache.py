@@ -140,6 +140,14 @@ def content_hash(path: Path) -> str:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
+def is_content_known(path: Path) -> bool:
+    """Whether ``content_hash`` need not read the file."""
+    try:
+        return _version(path) in _contents
+    except OSError:
+        return False
+
+
 def recall_contents(folder: Path) -> None:
     """Know again the hashes that ``keep_contents`` kept, so that gigabytes of clips are not read at each start."""
     for name, (size, time, content) in _kept_contents(folder).items():

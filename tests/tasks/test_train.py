@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from soradit.model.weights import (
     load_transformer,
 )
 from soradit.pipeline import Pipeline
+from soradit.report import Progress, Report
 from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training.checkpoint import list_checkpoints
@@ -51,8 +53,9 @@ def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
 
     def run(**options: Any) -> Path:
         loop = {name: options.pop(name) for name in list(options) if hasattr(LOOP, name)}
+        report = options.pop("report", None)
         defaults = {"data": clips, "run": tmp_path / "run", "weights": str(weights)}
-        return train(TrainConfig(**defaults | options), replace(LOOP, **loop))
+        return train(TrainConfig(**defaults | options), replace(LOOP, **loop), report)
 
     return run
 
@@ -232,12 +235,31 @@ def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start,
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
+class StopAtFirst(Progress):
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def update(self, done: int, text: str = "") -> None:
+        if done == 1:
+            self.file.touch()
+
+
+class StopWhileEncoding(Report):
+    """Asks to stop as soon as a clip is encoded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        yield StopAtFirst(self.file) if what == "encoding clips" else Progress()
+
+
 def test_a_stop_while_encoding_keeps_what_was_encoded(start: Start, tmp_path: Path, clips: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "stop").touch()
+    report = StopWhileEncoding(tmp_path / "run" / "stop")
     with pytest.raises(StateSaved, match="run/stop: stopped before the first step, what was encoded until now is kept"):
-        start(cache=tmp_path / "cache")
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+        start(cache=tmp_path / "cache", report=report)
+    assert len(list((tmp_path / "cache" / "latents").rglob("*.safetensors"))) == 1
     assert not (tmp_path / "run" / "stop").exists()
     start(cache=tmp_path / "cache")
 
