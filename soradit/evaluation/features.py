@@ -11,7 +11,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 
 DEFAULT = "efficientnet-lite0"
 NONE = "none"
@@ -79,7 +79,7 @@ def _load_from_transformers(name: str, device: torch.device) -> FeatureNetwork:
         processor = AutoImageProcessor.from_pretrained(name)
         model = AutoModel.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise SoraditError(f"--features {name} can't be loaded as a vision network: {reason}") from error
     model = getattr(model, "vision_model", model).to(device).eval()  # of CLIP and its kin, the half that sees
 
