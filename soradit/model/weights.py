@@ -29,11 +29,7 @@ from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.folder import INDEX, SUMS, write_sums
-from soradit.model.folder import bundled_weights as bundled_weights
-from soradit.model.folder import find_weights as find_weights
-from soradit.model.folder import fingerprint as fingerprint
-from soradit.model.folder import has_component as has_component
+from soradit.model.folder import INDEX, SUMS, has_component, write_sums
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder

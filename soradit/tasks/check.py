@@ -13,7 +13,8 @@ from soradit.media.clips import Clip, Survey, split_clips, survey_clips
 from soradit.media.inspection import Colour, Inspection
 from soradit.media.reading import Reading, look_at
 from soradit.media.workers import read_ahead
-from soradit.model.weights import GenerationConfig, find_weights, load_generation_config
+from soradit.model.folder import find_weights
+from soradit.model.weights import GenerationConfig, load_generation_config
 from soradit.report import Progress, Report
 from soradit.sheet import Card, render_sheet
 from soradit.tasks.encode import training_reading
