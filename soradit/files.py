@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -24,6 +25,16 @@ def write_whole(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256_of(*paths: Path) -> str:
+    """SHA-256, in hexadecimal, of the files' bytes one after another. Raises OSError for one that can't be read."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = VIDEO_SUFFIXES) -> None:
