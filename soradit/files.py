@@ -10,7 +10,7 @@ from pathlib import Path
 
 from soradit.errors import SoraditError
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
+OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
 
 
@@ -37,7 +37,7 @@ def sha256_of(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = VIDEO_SUFFIXES) -> None:
+def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = OUTPUT_SUFFIXES) -> None:
     """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work."""
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
