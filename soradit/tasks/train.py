@@ -15,10 +15,10 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
+from soradit.model.folder import has_component
 from soradit.model.lora import add_lora
 from soradit.model.weights import (
     GenerationConfig,
-    has_component,
     latent_grid,
     load_autoencoder,
     load_encoder_only,

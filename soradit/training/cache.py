@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
-from soradit.files import write_whole
+from soradit.files import sha256_of, write_whole
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
 from soradit.training.shards import Shards
@@ -134,7 +134,7 @@ def content_hash(path: Path) -> str:
     try:
         key = _version(path)
         if key not in _contents:
-            _contents[key] = _hash(path)
+            _contents[key] = sha256_of(path)[:24]
         return _contents[key]
     except OSError as error:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
@@ -171,14 +171,6 @@ def _kept_contents(folder: Path) -> dict[str, list]:
         return {name: version for name, version in kept.items() if len(version) == 3}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:24]
 
 
 def _version(path: Path) -> tuple[str, int, int]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.report import Report
 from soradit.training.metrics import Row
 
@@ -54,12 +54,8 @@ def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise SoraditError(f"out of memory ({_first_line(error)}): {advice()}") from error
+        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error
     except RuntimeError as error:
         if "alloc" not in str(error) and "out of memory" not in str(error).lower():
             raise
-        raise SoraditError(f"out of memory ({_first_line(error)}): {advice()}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error
