@@ -24,6 +24,8 @@ Hashes = dict[str, str]
 def find_weights(name: str | Path | None = None) -> Path:
     """The folder of weights of that path, or the bundled one. Raises SoraditError when it isn't one."""
     folder = Path(name) if name is not None else bundled_weights()
+    if folder.is_file():
+        raise SoraditError(f"{folder} is a file, not a folder of weights")
     if not folder.is_dir():
         raise SoraditError(f"no folder of weights at {folder}")
     if not (folder / INDEX).is_file():

@@ -128,7 +128,7 @@ def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
 
 def parse_size(size: str) -> tuple[int, int]:
     """``WIDTHxHEIGHT`` -> height, width."""
-    if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", size)):
+    if not (match := re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", size)):
         raise SoraditError(f"size {size!r} is not WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
 
