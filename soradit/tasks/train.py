@@ -333,6 +333,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         training=training,
         held_out=held_out,
         length=TEXT_ENCODER_WINDOW,
+        token_frames=encoded.cache.reading.token_size[0],
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=choose_device(config.device),
