@@ -1,4 +1,4 @@
-"""A folder of captioned clips: find them, pair them with captions, split them, cut them into segments."""
+"""A folder of captioned clips: find them, pair them with captions, split them."""
 
 import csv
 import hashlib

@@ -15,9 +15,10 @@ from soradit.model.weights import latent_grid, load_autoencoder, load_generation
 from soradit.report import Report
 from soradit.tasks.check import check
 from soradit.tasks.encode import MAX_BAD_SHARE
-from soradit.tasks.train import as_trained, saved_or_fresh_transformer, transformer_bytes
+from soradit.tasks.train import saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
+from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import TrainConfig, prepare_run
 
 GB = 1e9

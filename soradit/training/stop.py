@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from soradit.report import Progress, Report
+import numpy as np
+
+from soradit.report import Forwarding, Progress, Report
 
 STOP_FILE = "stop"
 """``touch RUN/stop`` ends a training that no signal reaches."""
@@ -69,25 +71,26 @@ class Stop:
         self.requested = signal.Signals(number).name
 
 
-class Stoppable(Report):
+class Stoppable(Forwarding):
     """A report that passes on what it is told, and whose every sign of progress is a chance to stop."""
 
     def __init__(self, report: Report, stop: Stop) -> None:
-        self.report, self.stop = report, stop
-
-    def note(self, text: str) -> None:
-        self.report.note(text)
+        super().__init__(report)
+        self.stop = stop
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        with self.report.progress(what, total) as progress:
+        with super().progress(what, total) as progress:
             yield _StoppableProgress(progress, self.stop)
 
 
 class _StoppableProgress(Progress):
     def __init__(self, progress: Progress, stop: Stop) -> None:
-        self.progress, self.stop = progress, stop
+        self.progress, self.stop, self.shows = progress, stop, progress.shows
 
     def update(self, done: int, text: str = "") -> None:
         self.progress.update(done, text)
         self.stop.poll()
+
+    def show(self, frame: np.ndarray) -> None:
+        self.progress.show(frame)
