@@ -20,6 +20,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our stdout has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, most of all: there is no place that could not meet one
+        _say(f"soradit: {error}")
+        sys.exit(1)
 
 
 def _say(text: str) -> None:

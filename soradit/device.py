@@ -8,6 +8,7 @@ import torch
 from soradit.errors import SoraditError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -38,10 +39,10 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, dtype=precision)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a class for it; MPS and the CPU's allocator only say so."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Python and CUDA have classes for it; MPS, cuBLAS and the CPU's allocators only say so."""
     said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in OUT_OF_MEMORY)
 
 
 def _has_mps() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import soradit as package
+from soradit.__main__ import main
 
 SORADIT = [sys.executable, "-m", "soradit"]
 
@@ -170,3 +171,16 @@ def test_interrupted_command_exits_130(weights: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (130, "")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device", "run/metrics.csv")
+
+    monkeypatch.setattr("soradit.cli.app", full)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr() == ("", "soradit: [Errno 28] No space left on device: 'run/metrics.csv'\n")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from soradit.device import autocast, choose_device, choose_precision
+from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
 from soradit.errors import SoraditError
 
 CPU = torch.device("cpu")
@@ -35,3 +35,18 @@ def test_precision_by_name() -> None:
 def test_autocast_multiplies_in_that_precision(precision: torch.dtype) -> None:
     with autocast(CPU, precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_every_way_of_running_out_of_memory_is_known(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("a local allocation of names"))

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Buckets, KeepDamaged, Overwrite, Size, Weights, height_width, print_line
+from soradit.cli.options import (
+    Buckets,
+    KeepDamaged,
+    Overwrite,
+    Size,
+    Weights,
+    exit_on_sigterm,
+    height_width,
+    print_line,
+)
 
 
 def check(
@@ -30,6 +39,7 @@ def check(
     soradit check clips
     """
     height, width = height_width(size)
+    exit_on_sigterm()
 
     from soradit.console import TerminalOfRows, visible
     from soradit.tasks.check import HEADER

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Device, Overwrite, Precision, print_line
+from soradit.cli.options import Device, Overwrite, Precision, exit_on_sigterm, print_line
 
 
 def evaluate(
@@ -46,6 +46,8 @@ def evaluate(
 
     soradit evaluate run --data clips
     """
+    exit_on_sigterm()
+
     from soradit.console import Terminal, visible
     from soradit.tasks.evaluate import EvaluateConfig
     from soradit.tasks.evaluate import evaluate as run

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import parse_size, print_line
+from soradit.cli.options import exit_on_sigterm, parse_size, print_line
 
 
 def skies(
@@ -21,6 +21,7 @@ def skies(
     soradit skies clips --count 24
     """
     height, width = parse_size(size)
+    exit_on_sigterm()
 
     from soradit.console import Terminal
     from soradit.tasks.skies import render_skies

@@ -3,6 +3,7 @@
 Hu et al. 2021 (arXiv 2106.09685), equation 3.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -80,6 +81,11 @@ def parse_lora(spec: str) -> tuple[Path, float]:
         if not (folder / name).is_file():
             raise SoraditError(f"no LoRA at {folder}: it has no {name}")
     return folder, strength
+
+
+def lora_fingerprint(folder: Path) -> str:
+    """16 digits of a hash of what it holds, whatever its folder is called."""
+    return hashlib.sha256((folder / CONFIG).read_bytes() + (folder / TENSORS).read_bytes()).hexdigest()[:16]
 
 
 def _config(rank: int) -> "LoraConfig":

@@ -56,6 +56,10 @@ class Checked:
         return "dropped" if self.reason else "trimmed" if self.trimmed_seconds else "used"
 
     @property
+    def is_bad(self) -> bool:
+        return self.verdict == "dropped" and not self.is_short
+
+    @property
     def kept_share(self) -> float:
         """Of the picture's area, after the crop to training's shape."""
         if self.inspection is None:
@@ -256,7 +260,7 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
 
 def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig, *, max_bad: float) -> None:
     """Raise SoraditError where training could not start, or would start with too little."""
-    num_bad = sum(row.verdict == "dropped" and not row.is_short for row in rows)
+    num_bad = sum(row.is_bad for row in rows)
     if not any(row.windows for row in rows):
         raise SoraditError("nothing is left to train on" if rows else survey.problems[0].message)
     if num_bad > max_bad * len(rows):

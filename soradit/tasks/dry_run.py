@@ -11,12 +11,14 @@ import psutil
 
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
+from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import check
 from soradit.tasks.encode import MAX_BAD_SHARE
-from soradit.tasks.train import saved_or_fresh_transformer
+from soradit.tasks.train import require_shareable, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
+from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import TrainConfig, prepare_run
@@ -63,15 +65,34 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     """
     if config.component != "transformer":
         raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
-    size = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
-    checked = list(check(config.data, weights=config.weights, overrides=size, max_bad=1.0, report=report))
-    unreadable = sum(row.inspection is None for row in checked)
-    if unreadable > MAX_BAD_SHARE * len(checked):
-        raise SoraditError(f"{unreadable} of {len(checked)} clips can't be read: remove them")
+    require_shareable(config, loop, ALONE)
+    clips = _clips_to_train_on(config, report)
     with tempfile.TemporaryDirectory() as folder:
-        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=sum(bool(row.windows) for row in checked))
+        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips)
     _require_disk(config.run, estimate.disk_bytes)
     return estimate
+
+
+def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
+    """How many are left of training's side. Raises SoraditError where encoding them would."""
+    rows = list(
+        check(
+            config.data,
+            weights=config.weights,
+            overrides={name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")},
+            max_bad=1.0,
+            buckets=config.buckets,
+            keep_damaged=config.keep_damaged,
+            report=report,
+        )
+    )
+    bad = [row for row in rows if row.is_bad]
+    if len(bad) > MAX_BAD_SHARE * len(rows):
+        first = f"{bad[0].clip.path}: {bad[0].reason}"
+        raise SoraditError(f"{len(bad)} of {len(rows)} clips can't be used; the first: {first}")
+    usable = {row.clip for row in rows if row.windows}
+    training, _ = split_clips([row.clip for row in rows])
+    return sum(clip in usable for clip in training)
 
 
 def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:

@@ -66,6 +66,7 @@ def encode(
     captions: bool = True,
     buckets: bool = False,
     keep_damaged: bool = False,
+    max_bad: float = MAX_BAD_SHARE,
     device: str = "auto",
     precision: str = "auto",
     report: Report | None = None,
@@ -76,8 +77,8 @@ def encode(
     ``captions=False`` leaves their captions alone. A clip that is too short or can't be read is named and left out;
     with ``keep_damaged`` a damaged one is used up to the damage.
 
-    Raises SoraditError when more than a tenth can't be read, or for a size, cache or weights that can't be used. It may
-    be ended at any moment: what is encoded stays encoded. The report hears of it a few times a second.
+    Raises SoraditError when more than ``max_bad`` (a share) can't be read, or for a size, cache or weights that can't
+    be used. It may be ended at any moment: what is encoded stays encoded. The report hears of it a few times a second.
     """
     report = report or Report()
     reading = training_reading(weights, config, buckets=buckets, keep_damaged=keep_damaged)
@@ -95,7 +96,7 @@ def encode(
     if captions:  # last, because transformers stays in memory
         encoding.captions(clips)
     bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
-    if len(bad) > MAX_BAD_SHARE * len(clips):
+    if len(bad) > max_bad * len(clips):
         raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {bad[0]}")
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
 

@@ -150,7 +150,8 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
 
 
 def _digest(clip: Clip) -> int:
-    return int.from_bytes(hashlib.sha256(f"evaluate {clip.path.name}".encode(errors="surrogateescape")).digest()[:8])
+    digest = hashlib.sha256(f"evaluate {clip.path.name}".encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def _prompt(clip: Clip) -> str:

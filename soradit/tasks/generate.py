@@ -131,11 +131,11 @@ class _Work:
                     report=self.report,
                 )
             if config.lora:
-                from soradit.model.lora import load_lora, parse_lora
+                from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
 
                 pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
                 named = (parse_lora(spec) for spec in config.lora)
-                pipeline.identity += "".join(f"+{folder.name}:{strength:g}" for folder, strength in named)
+                pipeline.identity += "".join(f"+{lora_fingerprint(folder)}:{strength:g}" for folder, strength in named)
             return pipeline
 
     def is_there(self, job: Job) -> bool:

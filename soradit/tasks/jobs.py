@@ -169,12 +169,14 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditErro
             return SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
         if len(text) > MAX_PROMPT:
             return SoraditError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
+    image, continued = options.pop("image", None), options.pop("continued", None)
+    if image is not None and continued is not None:
+        return SoraditError(f"the prompt {prompt[:40]!r} has an image, and --continue a video: begin with one of them")
     given = options.pop("output", None)
     try:
         path = names.given(given, i) if given is not None else names.make(prompt, seed, index)
     except SoraditError as error:
         return error
-    image, continued = options.pop("image", None), options.pop("continued", None)
     return Job(
         prompt=prompt,
         negative=negative,

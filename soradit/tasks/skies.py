@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from soradit.skies.render import render
 from soradit.skies.scene import draw_scene
 
 _CRF = 12  # Training data: the encoder should learn skies, not the blocks of a codec.
+METADATA = "metadata.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +67,18 @@ def render_skies(
         The clips' paths, by index.
 
     Raises:
-        SoraditError: a value that cannot be rendered.
+        SoraditError: a value that cannot be rendered, or a folder that clips can't be added to.
     """
     _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps, captions=captions_per_clip)
     if seed < 0:
         raise SoraditError(f"seed must be 0 or more, not {seed}")
     if workers is not None and workers < 1:
         raise SoraditError(f"workers must be 1 or more, not {workers}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SoraditError(f"{folder}: can't be a folder of clips: {error.strerror}") from error
+    _read_metadata(folder / METADATA)  # refused before the work, not after it
     paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
     jobs = []
     for index, path in enumerate(paths):
@@ -127,13 +133,27 @@ def _render_one(job: _Job) -> Path:
 
 def _write_metadata(folder: Path, paths: list[Path], seed: int, captions_per_clip: int) -> None:
     """Describe the clips that are there: these, and those that the folder described before."""
-    target = folder / "metadata.jsonl"
-    rows = {}
-    if target.exists():
-        rows = {row["file_name"]: row for row in map(json.loads, target.read_text(encoding="utf-8").splitlines())}
+    target = folder / METADATA
+    rows = _read_metadata(target)
     for index, path in enumerate(paths):
         clip_seed = scene_seed(seed, index)
         scene = draw_scene(clip_seed)
         text = captions(scene, clip_seed, captions_per_clip)
         rows[path.name] = {"file_name": path.name, "text": text, "scene": asdict(scene)}
     write_whole(target, "".join(json.dumps(row) + "\n" for name, row in rows.items() if (folder / name).exists()))
+
+
+def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows by their file names, none where there is no such file. Raises SoraditError for what is no such row."""
+    rows: dict[str, dict[str, Any]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                    raise SoraditError(f"{path}:{number}: has no file_name: mend it, or render into another folder")
+                rows[row["file_name"]] = row
+    except (OSError, ValueError) as error:
+        raise SoraditError(f"{path}: can't be read ({error}): mend it, or render into another folder") from error
+    return rows

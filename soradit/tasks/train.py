@@ -27,7 +27,7 @@ from soradit.model.weights import (
     save_text,
 )
 from soradit.report import Report
-from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
+from soradit.tasks.encode import CACHE_NAME, MAX_BAD_SHARE, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
@@ -60,7 +60,7 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
     with joined() as world, Stop(config.run, loop.max_hours) as stop:
-        _require_shareable(config, loop, world)
+        require_shareable(config, loop, world)
         _train(config, loop, stop, report if report and world.is_first else Report(), world)
     return config.run
 
@@ -110,7 +110,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     )
 
 
-def _require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+def require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
     """Raises SoraditError for a training that can't be shared out as it is asked to."""
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
@@ -250,12 +250,18 @@ BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decode
 def _encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
     """Each process encodes its share of the clips; all then find all of them in the cache."""
     mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
-    _encode(config, load_generation_config(config.run), mine, report)
+    _encode(config, load_generation_config(config.run), mine, report, max_bad=1.0)  # all are judged together
     world.wait()
 
 
 def _encode(
-    config: TrainConfig, generation: GenerationConfig, clips: Split, report: Report, *, captions: bool = True
+    config: TrainConfig,
+    generation: GenerationConfig,
+    clips: Split,
+    report: Report,
+    *,
+    captions: bool = True,
+    max_bad: float = MAX_BAD_SHARE,
 ) -> EncodeSummary:
     return encode(
         list(dict.fromkeys([*clips.training, *clips.held_out])),
@@ -265,6 +271,7 @@ def _encode(
         captions=captions,
         buckets=config.buckets,
         keep_damaged=config.keep_damaged,
+        max_bad=max_bad,
         device=config.device,
         precision=config.precision,
         report=report,

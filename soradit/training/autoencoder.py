@@ -1,11 +1,12 @@
 """What the autoencoder is trained on: windows of clips, which it must give back. Steps 3 and 13."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -31,6 +32,15 @@ MIN_LATENT_STD = 1e-4
 """Of a channel that never changes, which can't be given unit variance."""
 
 Video = Float[Tensor, "b frames height width 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A batch of training examples, on the CPU."""
+
+    video: UInt8[Tensor, "b frames height width 3"]
+    noise: Float[Tensor, "b t h w latent"]
+    """For the latents, in their standard deviations."""
 
 
 class AutoencoderObjective:
@@ -69,24 +79,32 @@ class AutoencoderObjective:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.model.to(self.device)
 
-    def batch(self, step: int, part: slice = slice(None)) -> UInt8[Tensor, "b frames height width 3"]:
-        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
-        random = generator(self.seed, step, part.start or 0, "window")
-        return _crop(self._windows(self.training, indices, random), random)
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        """Each example's draws are its own, so that a batch is the same however it is shared out."""
+        indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
+        randoms = {i: generator(self.seed, step, i) for i in range(self.batch_size)[part]}
+        videos = [_crop(self._window(self.training[indices[i]], random), random) for i, random in randoms.items()]
+        noises = [self._noise(videos[0].shape, random) for random in randoms.values()]
+        return Batch(video=torch.stack(videos), noise=torch.stack(noises))
+
+    def _noise(self, shape: torch.Size, random: torch.Generator) -> Float[Tensor, "t h w latent"]:
+        """For the latents of a video of that shape, of an amount that is drawn too."""
+        config = self.model.config
+        grid = [pixels // unit for pixels, unit in zip(shape, config.token_size, strict=False)]
+        amount = MAX_LATENT_NOISE * torch.rand((), generator=random)
+        return amount * torch.randn(*grid, config.latent_channels, generator=random)
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         return [str(self.training[index].path) for index in indices]
 
-    def loss(self, batch: UInt8[Tensor, "b frames height width 3"], step: int) -> Tensor:
-        video = to_float(batch.to(self.device, non_blocking=True))
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        video = to_float(batch.video.to(self.device, non_blocking=True))
         with autocast(self.device, self.precision):
             latents = self.model.encoder(video)
-            spread = latents.detach().flatten(0, -2).std(0)
-            noise = torch.randn(latents.shape, generator=generator(self.seed, step, "noise")).to(self.device)
-            amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator(self.seed, step, "amount"))
-            noised = latents + MAX_LATENT_NOISE * amount.to(self.device) * spread * noise
-            reconstruction = self.model.decoder(noised)
+            away = latents.detach() - self.model.latent_mean
+            spread = reduce(away.square(), "b t h w latent -> b 1 1 1 latent", "mean").sqrt()  # each example's own
+            reconstruction = self.model.decoder(latents + spread * batch.noise.to(self.device, non_blocking=True))
         return reconstruction_loss(reconstruction.float(), video)
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:

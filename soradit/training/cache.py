@@ -26,7 +26,7 @@ from soradit.errors import SoraditError
 from soradit.files import sha256_of, write_whole
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.shards import Shards
+from soradit.training.shards import Shards, locked
 
 CONTENTS = "contents.json"
 
@@ -157,12 +157,14 @@ def recall_contents(folder: Path) -> None:
 
 def keep_contents(folder: Path, paths: Iterable[Path]) -> None:
     """Keep the hashes of these files in the cache, by their paths from there."""
-    kept = _kept_contents(folder)
+    known = {}
     for path in paths:
         with suppress(OSError, KeyError, ValueError):  # gone or edited since, or on another drive
             version = _version(path)
-            kept[os.path.relpath(path, folder)] = [*version[1:], _contents[version]]
-    with suppress(OSError):  # a cache that can't be written says so elsewhere
+            known[os.path.relpath(path, folder)] = [*version[1:], _contents[version]]
+    # A cache that can't be written says so elsewhere.
+    with suppress(OSError), open(folder / "lock", "ab") as lock, locked(lock):
+        kept = _kept_contents(folder) | known
         write_whole(folder / CONTENTS, json.dumps(kept, indent=0, sort_keys=True) + "\n")
 
 

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
+from soradit.device import is_out_of_memory
 from soradit.errors import SoraditError, first_line
 from soradit.report import Report
 from soradit.training.metrics import Row
@@ -53,9 +52,7 @@ def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
     """Turn running out of memory, of either kind of device, into a SoraditError that ends in ``advice``."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error
-    except RuntimeError as error:
-        if "alloc" not in str(error) and "out of memory" not in str(error).lower():
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error

@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -106,12 +107,11 @@ class Shards:
 
     def close(self) -> None:
         """Put the index in order, unless nothing was ever written."""
-        with _writing(self.folder), self._index_locked():
+        with self._lock, _writing(self.folder), self._index_locked():
             entries = [entry for entry in self._read_index().values() if self._is_there(entry)]
             content = "".join(_line(entry) for entry in sorted(entries, key=lambda entry: entry.name)).encode()
             if content != self._index_bytes():
                 _replace(self.folder / INDEX, content)
-        self._lock.close()
 
     def _add(self, name: str, content: bytes, damage: str | None) -> None:
         entry = Entry(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), damage=damage)
@@ -147,15 +147,20 @@ class Shards:
         except OSError:
             return False
 
-    @contextmanager
-    def _index_locked(self) -> Iterator[None]:
+    def _index_locked(self) -> AbstractContextManager[None]:
+        return locked(self._lock)
+
+
+@contextmanager
+def locked(file: IO[bytes]) -> Iterator[None]:
+    """Hold the file's byte 0, which one process at a time can."""
+    if fcntl:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
+    try:
+        yield
+    finally:
         if fcntl:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, 0)
-        try:
-            yield
-        finally:
-            if fcntl:
-                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, 0)
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, 0)
 
 
 def _place(name: str) -> int:

@@ -158,8 +158,9 @@ class TransformerObjective:
 
     def held_out_power(self) -> float:
         """Mean square of latents held out; of training clips like those that the autoencoder is of, about 1."""
-        each = [self.held_out.draw([i], drop_text=0.0, random=generator(0)) for i in range(len(self.held_out))]
-        return sum(batch.latents.square().mean().item() for batch in each[:MAX_HELD_OUT]) / len(each[:MAX_HELD_OUT])
+        count = min(MAX_HELD_OUT, len(self.held_out))
+        each = (self.held_out.draw([i], drop_text=0.0, random=generator(0)) for i in range(count))
+        return sum(batch.latents.square().mean().item() for batch in each) / count
 
     def clips(self, step: int) -> list[str]:
         indices = self.training.choose(self.seed, step, self.batch_size)

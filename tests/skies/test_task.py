@@ -43,3 +43,17 @@ def test_bad_values_give_one_line(tmp_path: Path, bad: dict[str, int]) -> None:
     assert "\n" not in str(error.value)
     assert str(next(iter(bad.values()))) in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON\n", '{"text": "a sky"}\n', "[1]\n", '{"file_name": 1, "text": "a sky"}\n', "\udcff\n"]
+)
+def test_another_ones_metadata_is_refused_before_anything_is_rendered(tmp_path: Path, text: str) -> None:
+    metadata = tmp_path / "metadata.jsonl"
+    metadata.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SoraditError, match=r"metadata\.jsonl") as error:
+        render_skies(tmp_path, count=1, **_SMALL)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [metadata]
+    with pytest.raises(SoraditError, match="can't be a folder of clips"):
+        render_skies(metadata, count=1, **_SMALL)

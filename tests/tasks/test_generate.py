@@ -17,6 +17,7 @@ import av
 import pytest
 import torch
 
+from soradit.media.tags import read_about
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.video import start_hash
@@ -418,7 +419,7 @@ def test_stdout_that_takes_nothing(weights: Path, tmp_path: Path) -> None:
 def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     soradit: Callable, weights: Path, tmp_path: Path
 ) -> None:
-    from soradit.model.lora import add_lora, save_lora
+    from soradit.model.lora import add_lora, lora_fingerprint, save_lora
     from soradit.model.weights import load_transformer
 
     model = add_lora(load_transformer(weights), 2)
@@ -437,6 +438,8 @@ def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     assert (made["plain"] == made["zero"]).all()
     assert (made["plain"] != made["one"]).any()
     assert soradit("replay", tmp_path / "one.mp4", "--weights", weights, "-o", tmp_path / "again.mp4").exit_code == 1
+    said = [read_about(tmp_path / f"{name}.mp4")["weights"] for name in made]
+    assert said[1:] == [f"{said[0]}+{lora_fingerprint(tmp_path / 'lora')}:{strength}" for strength in (0, 1)]
     ended = soradit(*common, "--lora", tmp_path / "nowhere", "-o", tmp_path / "no.mp4")
     assert ended.exit_code == 1
     assert "no LoRA at" in ended.err

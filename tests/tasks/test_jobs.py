@@ -146,3 +146,11 @@ def test_no_shard(text: str) -> None:
 def test_a_prompt_too_long_for_tags_is_named() -> None:
     (job,) = plan(orders("x" * 20_000))
     assert "has 20000 characters: 16384 are the most" in str(job)
+
+
+def test_a_line_with_an_image_refuses_the_commands_video() -> None:
+    orders = [{"prompt": "a", "image": Path("a.png")}, {"prompt": "b"}]
+    first, second = plan(orders, common={"continued": Path("b.mp4")})
+    assert isinstance(first, SoraditError)
+    assert "has an image, and --continue a video" in str(first)
+    assert isinstance(second, Job)

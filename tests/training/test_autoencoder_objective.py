@@ -34,9 +34,15 @@ def objective(clips: list[Clip], seed: int = 0) -> AutoencoderObjective:
 def test_batches_depend_on_nothing_but_the_step(clips: Path) -> None:
     first, second = (objective(find_clips(clips)) for _ in range(2))
     second.batch(0)
-    assert first.batch(3).shape == (2, 16, 64, 64, 3)
-    assert torch.equal(first.batch(3), second.batch(3))
-    assert not torch.equal(first.batch(3), first.batch(4))
+    third, again, fourth = first.batch(3), second.batch(3), first.batch(4)
+    assert third.video.shape == (2, 16, 64, 64, 3)
+    assert torch.equal(third.video, again.video)
+    assert torch.equal(third.noise, again.noise)
+    assert not torch.equal(third.video, fourth.video)
+    assert not torch.equal(third.noise, fourth.noise)
+    parts = [first.batch(3, slice(0, 1)), first.batch(3, slice(1, 2))]
+    assert torch.equal(torch.cat([part.video for part in parts]), third.video)
+    assert torch.equal(torch.cat([part.noise for part in parts]), third.noise)
     assert torch.equal(first.loss(first.batch(3), 3), second.loss(second.batch(3), 3))
 
 
@@ -83,7 +89,7 @@ def test_short_clips_are_extended(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "short.mp4", frames, fps=16, crf=1)
     training = objective([Clip(path=tmp_path / "short.mp4", captions=("short",))])
-    window = training.batch(0)[0]
+    window = training.batch(0).video[0]
     assert len(window) == 16
     assert torch.equal(window[6:], window[5:6].expand(10, -1, -1, -1))
 

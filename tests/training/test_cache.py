@@ -1,7 +1,9 @@
 """Encoded clips on disk: what is saved is read, whatever damage there is is named."""
 
+import json
 import os
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,17 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.cache import Cache, Segment, content_hash, read_text, save_latents, save_text, segments_of
+from soradit.training.cache import (
+    CONTENTS,
+    Cache,
+    Segment,
+    content_hash,
+    keep_contents,
+    read_text,
+    save_latents,
+    save_text,
+    segments_of,
+)
 from soradit.training.randomness import draw_indices, generator
 from soradit.training.shards import Shards
 from soradit.training.transformer import Windows
@@ -110,3 +122,24 @@ def test_damage_is_named(cache: Cache, clip: Clip) -> None:
             segments_of(clip, path) if "latents" in str(path) else read_text(path)
     with pytest.raises(SoraditError, match=r"is damaged .* delete it and run again"):
         segment.window(0, 1)
+
+
+def test_what_two_processes_know_of_contents_is_kept(tmp_path: Path) -> None:
+    context = get_context("fork")
+    paths = [tmp_path / f"{i}.mp4" for i in range(4)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    processes = [context.Process(target=know, args=(tmp_path / "cache", path)) for path in paths]
+    (tmp_path / "cache").mkdir()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    kept = json.loads((tmp_path / "cache" / CONTENTS).read_text())
+    assert {name: found[2] for name, found in kept.items()} == {f"../{p.name}": content_hash(p) for p in paths}
+
+
+def know(folder: Path, path: Path) -> None:
+    content_hash(path)
+    for _ in range(20):
+        keep_contents(folder, [path])

@@ -110,3 +110,18 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             shards.write("a", {"x": torch.zeros(1)})
         monkeypatch.undo()
         assert not shards.find("a")
+
+
+def test_a_folder_is_let_go_of_even_when_its_index_cant_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    shards = Shards(tmp_path)
+    for name in "ba":
+        shards.write(name, {"x": torch.zeros(1)})
+    monkeypatch.setattr(shards_module, "_replace", full)
+    with pytest.raises(SoraditError, match="No space left"):
+        shards.close()
+    assert shards._lock.closed
