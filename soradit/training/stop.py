@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -70,10 +71,13 @@ class Stop:
 
 
 class Stoppable(Report):
-    """A report that passes on what it is told, and whose every sign of progress is a chance to stop."""
+    """A report that passes on what it is told, and whose every sign of progress is a chance to stop.
 
-    def __init__(self, report: Report, stop: Stop) -> None:
-        self.report, self.stop = report, stop
+    Without ``clock``, which is for work that would begin anew the next time, ``max_hours`` is no reason to.
+    """
+
+    def __init__(self, report: Report, stop: Stop, *, clock: bool = True) -> None:
+        self.report, self.stop, self.clock = report, stop, clock
 
     def note(self, text: str) -> None:
         self.report.note(text)
@@ -81,13 +85,13 @@ class Stoppable(Report):
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         with self.report.progress(what, total) as progress:
-            yield _StoppableProgress(progress, self.stop)
+            yield _StoppableProgress(progress, partial(self.stop.poll, clock=self.clock))
 
 
 class _StoppableProgress(Progress):
-    def __init__(self, progress: Progress, stop: Stop) -> None:
-        self.progress, self.stop = progress, stop
+    def __init__(self, progress: Progress, poll: Callable[[], None]) -> None:
+        self.progress, self.poll = progress, poll
 
     def update(self, done: int, text: str = "") -> None:
         self.progress.update(done, text)
-        self.stop.poll()
+        self.poll()
