@@ -24,7 +24,8 @@ from soradit.media.reading import Reading, read_segments
 from soradit.media.video import iterate_frames
 from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import to_float
-from soradit.model.weights import find_weights, load_autoencoder, load_generation_config
+from soradit.model.folder import find_weights
+from soradit.model.weights import load_autoencoder, load_generation_config
 from soradit.tasks.encode import training_reading
 
 SIZE = (256, 256)

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read."""
+"""The one exception that a person is meant to read, and others in a line."""
 
 
 class SoraditError(Exception):
@@ -14,3 +14,8 @@ class StateSaved(SoraditError):
     """Work stopped on request before its end, and everything done so far is on disk."""
 
     exit_code = 75
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's says, in one line; its kind when it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

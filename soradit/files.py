@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from soradit.errors import SoraditError
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
+OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
 
 
@@ -26,7 +27,17 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = VIDEO_SUFFIXES) -> None:
+def sha256_of(*paths: Path) -> str:
+    """SHA-256, in hexadecimal, of the files' bytes one after another. Raises OSError for one that can't be read."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = OUTPUT_SUFFIXES) -> None:
     """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work."""
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes

@@ -24,7 +24,7 @@ from soradit.diffusion.sampler import (
     sample,
     with_guidance,
 )
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
@@ -102,7 +102,7 @@ class Pipeline:
         try:
             return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
         except TypeError as error:  # from a file's metadata anything may come
-            raise SoraditError(f"these settings can't be used: {str(error).splitlines()[0]}") from error
+            raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
 
     def __call__(
         self,

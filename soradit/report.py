@@ -35,3 +35,23 @@ class Report:
     def phase(self, name: str) -> Iterator[None]:
         """What happens inside takes time and memory, which may be worth knowing."""
         yield
+
+
+class Forwarding(Report):
+    """Passes on what it is told; subclasses override what they do otherwise."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def note(self, text: str) -> None:
+        self.report.note(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        with self.report.progress(what, total) as progress:
+            yield progress
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        with self.report.phase(name):
+            yield

@@ -92,7 +92,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = encode(found, weights=base, config=generation, cache_folder=cache_folder, captions=False).cache
     segments = [segment for clip in found for segment in segments_of(clip, cache.latents_path(clip))]
     towers = TwoTowers(text, latent_channels=16, length=4)
-    contrast = TextEncoderObjective(towers, training=segments, held_out=segments, length=4, **shared)
+    contrast = TextEncoderObjective(towers, training=segments, held_out=segments, length=4, token_frames=4, **shared)
     run_loop(contrast, loop, base, resume_from=None, report=Report(), describe={})
 
     dit = DiT(DiTConfig(depth=2, width=48, heads=2, latent_channels=16, text_dim=32, pooled_dim=32))

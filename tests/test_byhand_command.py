@@ -170,7 +170,7 @@ def test_a_sheet_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_sheet_that_cannot_be_written(steps: list[Step], tmp_path: Path) -> None:
-    with pytest.raises(SoraditError, match="No such file or directory"):
+    with pytest.raises(SoraditError, match="does not exist; make it first"):
         write_worksheet(tmp_path / "nowhere" / "sheet.md", steps, overwrite=False)
 
 

@@ -8,9 +8,9 @@ from soradit.byhand.steps import Step
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
 from soradit.model.dit import DiT
+from soradit.model.folder import bundled_weights
 from soradit.model.weights import (
     GenerationConfig,
-    bundled_weights,
     latent_grid,
     load_autoencoder,
     load_generation_config,

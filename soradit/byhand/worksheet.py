@@ -10,7 +10,7 @@ from soradit.byhand.drawing import BOXES, draw_code, draw_task, paragraph
 from soradit.byhand.exercise import PROMPT, T
 from soradit.byhand.steps import BadUsage, Matrix, Picture, Step, Term, number
 from soradit.errors import SoraditError
-from soradit.files import write_whole
+from soradit.files import check_output_path, write_whole
 
 HEADING = "The diffusion transformer by hand"
 INTRODUCTION = (
@@ -29,8 +29,7 @@ def write_worksheet(path: Path, steps: list[Step], *, overwrite: bool) -> None:
     writers = {".html": to_html, ".md": to_markdown}
     if (to_text := writers.get(path.suffix.lower())) is None:
         raise BadUsage(f"{path} is neither .html nor .md: a worksheet can be either")
-    if path.exists() and not overwrite:
-        raise SoraditError(f"{path} exists: pass --overwrite to replace it")
+    check_output_path(path, overwrite=overwrite, suffixes=writers)
     sheet = [step.with_names_for_carried() for step in steps]
     try:
         write_whole(path, to_text([step.without_results() for step in sheet], sheet))

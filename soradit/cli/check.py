@@ -30,7 +30,7 @@ def check(
         bool, typer.Option("--json", help="A JSON line per file on stdout, instead of a table.")
     ] = False,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML page to write, with thumbnails and captions.")
+        Path | None, typer.Option(metavar="FILE", help="Page to write, .html, with thumbnails and captions.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

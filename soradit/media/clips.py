@@ -1,4 +1,4 @@
-"""A folder of captioned clips: find them, pair them with captions, split them, cut them into segments."""
+"""A folder of captioned clips: find them, pair them with captions, split them."""
 
 import csv
 import hashlib
@@ -138,8 +138,8 @@ def _without_caption(clips: list[Clip]) -> list[Problem]:
     return [
         Problem(
             path=path,
-            message=f"{path}: has no caption (so {len(bare)} of {len(clips)} clips); write it into "
-            f"{path.with_suffix('.txt').name} beside it, or into {' or '.join(METADATA_NAMES)}",
+            message=f"{path}: has no caption ({len(bare)} of {len(clips)} have none); write it into "
+            f"{path.with_suffix('.txt').name} or {METADATA_NAMES[0]}",
         )
         for path in bare
     ]

@@ -16,6 +16,8 @@ from typing import Any
 from soradit.errors import SoraditError
 from soradit.media.decoding import Unreadable
 
+WORKERS = 2
+"""One whose results are taken, and one that runs ahead."""
 STALL_SECONDS = 60.0
 """A job that gives no sign of life for so long hangs."""
 START_SECONDS = 120.0
@@ -29,22 +31,21 @@ def read_ahead(
     job: Job,
     calls: Iterable[tuple],
     *,
-    workers: int = 2,
     stall_seconds: float = STALL_SECONDS,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Iterator[Any]]:
     """Yield, for the arguments of each call in turn, an iterator over what the job yields.
 
-    The next ``workers - 1`` calls are at work meanwhile; ``calls`` is asked for no more than those. The iterator
-    raises the job's own SoraditError, or Unreadable where it fails otherwise, crashes or hangs. ``while_waiting`` is
-    called a few times a second, and may raise.
+    The next call is at work meanwhile; ``calls`` is asked for no more than that. The iterator raises the
+    job's own SoraditError, or Unreadable where it fails otherwise, crashes or hangs. ``while_waiting`` is called a few
+    times a second, and may raise.
     """
     running: deque[_Worker] = deque()
     try:
         for arguments in calls:
             running.append(_idle.pop() if _idle else _Worker())
             running[-1].start(job, arguments)
-            if len(running) == workers:
+            if len(running) == WORKERS:
                 yield from _first_results(running, stall_seconds, while_waiting)
         while running:
             yield from _first_results(running, stall_seconds, while_waiting)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soradit
 from soradit.errors import SoraditError
-from soradit.files import write_whole
+from soradit.files import sha256_of, write_whole
 
 BUNDLED = "skies"
 INDEX = "model_index.json"
@@ -24,6 +24,8 @@ Hashes = dict[str, str]
 def find_weights(name: str | Path | None = None) -> Path:
     """The folder of weights of that path, or the bundled one. Raises SoraditError when it isn't one."""
     folder = Path(name) if name is not None else bundled_weights()
+    if folder.is_file():
+        raise SoraditError(f"{folder} is a file, not a folder of weights")
     if not folder.is_dir():
         raise SoraditError(f"no folder of weights at {folder}")
     if not (folder / INDEX).is_file():
@@ -83,14 +85,10 @@ def fingerprint(folder: Path, *components: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise SoraditError(f"{path} can't be read ({error.strerror}): copy the weights again") from error
-    return digest.hexdigest()
 
 
 def _lines(path: Path) -> list[str]:

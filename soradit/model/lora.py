@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.model.dit import DiT
 
@@ -63,7 +63,7 @@ def load_lora(transformer: DiT, specs: list[str]) -> DiT:
             else:
                 model.load_adapter(str(folder), adapter_name=name)
         except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
-            raise SoraditError(f"LoRA {folder} doesn't fit these weights: {str(error).splitlines()[0]}") from error
+            raise SoraditError(f"LoRA {folder} doesn't fit these weights: {first_line(error)}") from error
         for module in model.modules():
             if isinstance(module, LoraLayer) and name in module.scaling:
                 module.set_scale(name, strength)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -103,8 +103,7 @@ def load_text_encoder(text_encoder: str | Path, tokenizer: str | Path) -> TextEn
         if not MIN_VOCABULARY <= len(tokens) <= clip.config.vocab_size:
             raise ValueError(f"its tokenizer knows {len(tokens)} tokens, its weights {clip.config.vocab_size}")
     except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SoraditError(f"cannot load a CLIP text encoder from {text_encoder}: {reason}") from error
+        raise SoraditError(f"cannot load a CLIP text encoder from {text_encoder}: {first_line(error)}") from error
     return TextEncoder(clip.eval().requires_grad_(False), tokens)
 
 

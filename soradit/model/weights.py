@@ -25,15 +25,11 @@ from torch import nn
 import soradit
 from soradit.diffusion.process import PROCESSES
 from soradit.diffusion.sampler import SAMPLERS
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.folder import INDEX, SUMS, write_sums
-from soradit.model.folder import bundled_weights as bundled_weights
-from soradit.model.folder import find_weights as find_weights
-from soradit.model.folder import fingerprint as fingerprint
-from soradit.model.folder import has_component as has_component
+from soradit.model.folder import INDEX, SUMS, has_component, write_sums
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
@@ -187,7 +183,7 @@ def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> 
     try:
         model: nn.Module = model_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise SoraditError(f"{folder / 'config.json'} can't be used: {_first_line(error)}") from error
+        raise SoraditError(f"{folder / 'config.json'} can't be used: {first_line(error)}") from error
     wanted, found = (
         {name: tensor.shape for name, tensor in part.items() if name.startswith(only)}
         for part in (model.state_dict(), tensors)
@@ -222,11 +218,7 @@ def _config(config_class: Any, path: Path) -> Any:
             raise ValueError(f"unknown {', '.join(unknown)}")
         return config_class(**given)
     except (TypeError, ValueError, AttributeError, ArithmeticError, SoraditError) as error:
-        raise SoraditError(f"{path} can't be used: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SoraditError(f"{path} can't be used: {first_line(error)}") from error
 
 
 def _frozen(value: Any) -> Any:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError
-from soradit.files import write_whole
+from soradit.files import check_output_path, write_whole
 from soradit.media.clips import Clip, Survey, split_clips, survey_clips
 from soradit.media.inspection import Colour, Inspection
 from soradit.media.reading import Reading, look_at
 from soradit.media.workers import read_ahead
-from soradit.model.weights import GenerationConfig, find_weights, load_generation_config
+from soradit.model.folder import find_weights
+from soradit.model.weights import GenerationConfig, load_generation_config
 from soradit.report import Progress, Report
 from soradit.sheet import Card, render_sheet
 from soradit.tasks.encode import training_reading
@@ -161,7 +162,7 @@ def check(
     """
     report = report or Report()
     if sheet is not None:
-        _require_writable(sheet, overwrite=overwrite)
+        check_output_path(sheet, overwrite=overwrite, suffixes=(".html",))
     source = find_weights(weights)
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     config = replace(load_generation_config(source), **given)
@@ -271,13 +272,6 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
     for what, part in (("training", training), ("held-out", held_out or training)):
         if not usable & set(part):
             raise SoraditError(f"no {what} clip has {config.num_frames} frames: use fewer --frames, or add clips")
-
-
-def _require_writable(sheet: Path, *, overwrite: bool) -> None:
-    if sheet.is_dir() or not sheet.parent.is_dir():
-        raise SoraditError(f"can't write {sheet}: {'it' if sheet.is_dir() else 'its parent'} is not a file in a folder")
-    if sheet.exists() and not overwrite:
-        raise SoraditError(f"{sheet}: exists already; give --overwrite to replace it")
 
 
 def _write_sheet(sheet: Path, title: str, totals: str, cards: list[Card]) -> None:

@@ -15,10 +15,11 @@ from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import check
-from soradit.tasks.train import as_trained, require_shareable, saved_or_fresh_transformer, transformer_bytes
+from soradit.tasks.train import require_shareable, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
+from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import TrainConfig, prepare_run
 from soradit.training.sound import require_few_bad
 

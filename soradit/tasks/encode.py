@@ -19,11 +19,10 @@ from soradit.media.decoding import Unreadable
 from soradit.media.reading import Reading, TooShort, read_segments
 from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import Autoencoder, to_float
+from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
     GenerationConfig,
     encoder_fingerprint,
-    find_weights,
-    fingerprint,
     latent_grid,
     load_autoencoder,
     load_generation_config,

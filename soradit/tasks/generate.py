@@ -1,6 +1,5 @@
 """``soradit generate``: jobs -> videos on disk, the weights loaded once. Nothing is imported before it is needed."""
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soradit.errors import SoraditError
-from soradit.files import check_output_path
+from soradit.files import check_output_path, sha256_of
 from soradit.model.folder import find_weights, identity, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
@@ -81,8 +80,7 @@ class Made:
 
 def hash_output(path: Path) -> str:
     """SHA-256 of a file, or of a folder's files one after another in the order of their names."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return sha256_of(*(sorted(path.iterdir()) if path.is_dir() else [path]))
 
 
 def generate(

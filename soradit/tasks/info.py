@@ -7,7 +7,6 @@ from typing import Any
 
 from soradit.errors import SoraditError
 from soradit.model.folder import IDENTITY, find_weights, identity, verify
-from soradit.tasks.replay import read_about
 
 
 def info(
@@ -15,6 +14,8 @@ def info(
 ) -> dict[str, Any]:
     """Facts by name. Raises SoraditError for what is neither a video made by soradit nor a whole folder of weights."""
     if what is not None and what.is_file():
+        from soradit.media.tags import read_about
+
         return read_about(what)
     folder = find_weights(what)
     facts: dict[str, Any] = {"weights": identity(verify(folder)), "folder": str(folder)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError
-from soradit.files import VIDEO_SUFFIXES
+from soradit.files import OUTPUT_SUFFIXES
 
 FLAGS: dict[str, tuple[str, type]] = {
     "seed": ("seed", int),
@@ -128,7 +128,7 @@ def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
 
 def parse_size(size: str) -> tuple[int, int]:
     """``WIDTHxHEIGHT`` -> height, width."""
-    if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", size)):
+    if not (match := re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", size)):
         raise SoraditError(f"size {size!r} is not WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
 
@@ -205,7 +205,7 @@ class _Names:
 
     def make(self, prompt: str, seed: int, index: int) -> Path:
         output = self.output
-        if output is not None and output.suffix and (output.suffix in VIDEO_SUFFIXES or not output.is_dir()):
+        if output is not None and output.suffix and (output.suffix in OUTPUT_SUFFIXES or not output.is_dir()):
             return output if self.single else _numbered(output, index)
         name = f"{_slug(prompt)}-{seed}"
         while True:

@@ -27,6 +27,8 @@ def replay(
     Raises SoraditError for a file that doesn't say how it was made, and, unless ``force``, for weights or a beginning
     that are not those it was made with.
     """
+    from soradit.media.tags import read_about  # with the decoders, which take a while to import
+
     report = report or Report()
     output = output or Path(f"{video.stem}-replay.mp4")
     check_output_path(output, overwrite=config.overwrite)
@@ -50,15 +52,3 @@ def replay(
         config = replace(config, expected_weights=weights, expected_start=start)
     (made,) = generate([job], config, report)
     return made
-
-
-def read_about(video: Path) -> dict[str, Any]:
-    """What an MP4 says of how it was made. Raises SoraditError when it says nothing, or isn't one."""
-    from soradit.media.tags import read_about
-
-    about = read_about(video)
-    if about is None:
-        raise SoraditError(
-            f"{video} doesn't say how it was made: soradit's own MP4s do, unless made with --no-metadata"
-        )
-    return about

@@ -3,22 +3,21 @@
 import json
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from soradit.device import choose_device, choose_precision, peak_flops
+from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, StateSaved
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
-from soradit.model.lora import add_lora
+from soradit.model.folder import has_component
 from soradit.model.weights import (
     GenerationConfig,
-    has_component,
     latent_grid,
     load_autoencoder,
     load_encoder_only,
@@ -27,7 +26,6 @@ from soradit.model.weights import (
     load_transformer,
     save_text,
 )
-from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
@@ -35,11 +33,10 @@ from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import World, joined, spread
-from soradit.training.estimate import ExampleShape, flops_per_clip, peak_bytes
 from soradit.training.journal import Journal
 from soradit.training.log import Logged
 from soradit.training.loop import Objective, run_loop
-from soradit.training.page import Story
+from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
     OF_AUTOENCODER,
     RUN_CONFIG,
@@ -50,14 +47,13 @@ from soradit.training.run import (
     turn_back_to,
     undone_if_refused,
 )
-from soradit.training.samples import Samples
 from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.stop import Stop, Stoppable, StopRequested
-from soradit.training.transformer import TransformerObjective, cached_windows, trivial_losses
+from soradit.training.story import samples_of, tell_story
+from soradit.training.transformer import TransformerObjective, cached_windows
 
 TEXT_ENCODER_WINDOW = 4
 """Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
-MAX_SAMPLES = 4
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -92,7 +88,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     if isinstance(objective, TransformerObjective):
         objective.network = spread(objective.model, world, shard=config.shard)
     stop.agree = world.agree
-    story = _story(config, loop, objective, clips)
+    story = tell_story(config, loop, objective, clips.training, clips.held_out)
     report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
     run_loop(
         objective,
@@ -110,10 +106,10 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             report=report,
             writes=world.is_first,
         ),
-        samples=_samples(config, objective, clips, world),
+        samples=samples_of(objective, config, clips.held_out, world),
         stop=stop,
         world=world,
-        memory_advice=lambda: _memory_advice(config, loop, objective),
+        memory_advice=lambda: memory_advice(config, loop, objective),
     )
 
 
@@ -151,63 +147,6 @@ def _split(data: Path, report: Report) -> Split:
     return Split(training=training, held_out=held_out or training)
 
 
-def _story(config: TrainConfig, loop: LoopConfig, objective: Objective, clips: Split) -> Story:
-    """What report.html tells beside the figures."""
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    generation = load_generation_config(config.run)
-    trained, of_all = (
-        sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
-        for every in (False, True)
-    )
-    facts = {
-        "component": config.component,
-        "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
-        "began with": "nothing" if config.fresh else str(config.weights or "the bundled weights"),
-        "clips": f"{len(clips.training)} to train on, {len(clips.held_out)} held out, in {config.data}",
-        "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
-        "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(clips.training):.3g} "
-        "times through the clips",
-        "learning rate": f"{loop.learning_rate:g} at its highest",
-        "device": f"{device}, {str(precision).removeprefix('torch.')}",
-        "seed": str(loop.seed),
-    }
-    title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
-    if not isinstance(objective, TransformerObjective):
-        return Story(title=title, steps=loop.steps, facts=facts)
-    return Story(
-        title=title,
-        steps=loop.steps,
-        facts=facts,
-        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
-        peak_flops_per_second=peak_flops(device, precision),
-        trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
-        prompts=_prompts(config, clips),
-    )
-
-
-def _prompts(config: TrainConfig, clips: Split) -> list[str]:
-    return list(config.prompts or dict.fromkeys(clip.captions[0] for clip in clips.held_out))[:MAX_SAMPLES]
-
-
-def _samples(config: TrainConfig, objective: Objective, clips: Split, world: World) -> Samples | None:
-    """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
-    if not isinstance(objective, TransformerObjective):
-        return None
-
-    def load_pipeline() -> Pipeline:
-        return Pipeline(
-            transformer=objective.model,
-            autoencoder=load_autoencoder(config.run),
-            text_encoder=load_text(config.run),
-            defaults=objective.generation,
-            device=objective.device,
-            precision=objective.precision,
-        )
-
-    return Samples(config.run, _prompts(config, clips), load_pipeline, writes=world.is_first)
-
-
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     generation = load_generation_config(config.run)
     encoded = _encode(config, generation, clips, report)
@@ -242,41 +181,6 @@ def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConf
     text = load_text(config.run)
     given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
     return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
-
-
-def as_trained(model: DiT, config: TrainConfig) -> DiT:
-    """The model as ``config`` wants it trained."""
-    if config.lora is not None:
-        model = add_lora(model, config.lora)
-    model.checkpoint_activations = config.checkpoint_activations
-    if config.compile:
-        model.compile()
-    return model
-
-
-def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
-    """The most memory that training takes, beside what the process takes anyway."""
-    part = loop.batch_size // loop.accumulate
-    return peak_bytes(as_trained(DiT(dit), replace(config, compile=False)), shape, part)
-
-
-def _memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:
-    """Which option to turn when memory has run out, and what it brings."""
-    if not isinstance(objective, TransformerObjective):
-        return "use a smaller --batch-size"
-
-    def gigabytes(config: TrainConfig, loop: LoopConfig) -> str:
-        return f"{transformer_bytes(config, loop, objective.model.config, objective.shape) / 1e9:.2g} GB"
-
-    words = []
-    more = (parts for parts in range(loop.accumulate + 1, loop.batch_size + 1) if loop.batch_size % parts == 0)
-    if parts := next(more, None):
-        words.append(f"--accumulate {parts} ({gigabytes(config, replace(loop, accumulate=parts))})")
-    if not config.checkpoint_activations:
-        checkpointed = gigabytes(replace(config, checkpoint_activations=True), loop)
-        words.append(f"--checkpoint-activations ({checkpointed})")
-    words.append("a smaller --size or --frames")
-    return f"tensors take about {gigabytes(config, loop)}; use {' or '.join(words)}"
 
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -340,6 +244,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         training=training,
         held_out=held_out,
         length=TEXT_ENCODER_WINDOW,
+        token_frames=encoded.cache.reading.token_size[0],
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=choose_device(config.device),

@@ -6,7 +6,8 @@
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
-on leaves latents as they are. ``shards`` tells how files appear whole and who writes which.
+on leaves latents as they are. Clips read in buckets lie apart, in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells
+how files appear whole and who writes which.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
-from soradit.files import write_whole
+from soradit.files import sha256_of, write_whole
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
 from soradit.training.shards import Shards, locked
@@ -134,7 +135,7 @@ def content_hash(path: Path) -> str:
     try:
         key = _version(path)
         if key not in _contents:
-            _contents[key] = _hash(path)
+            _contents[key] = sha256_of(path)[:24]
         return _contents[key]
     except OSError as error:
         raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
@@ -173,14 +174,6 @@ def _kept_contents(folder: Path) -> dict[str, list]:
         return {name: version for name, version in kept.items() if len(version) == 3}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:24]
 
 
 def _version(path: Path) -> tuple[str, int, int]:

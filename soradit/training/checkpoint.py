@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.training.distributed import ALONE, World, copy_whole, is_shared
 from soradit.training.state import TrainState
 
@@ -137,7 +137,7 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
         _copy(state.ema, saved["ema"])
         _copy(_begun(state), saved["optimizer"])
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise SoraditError(f"can't resume from {checkpoint}: {str(error).splitlines()[0]}") from error
+        raise SoraditError(f"can't resume from {checkpoint}: {first_line(error)}") from error
     state.step, state.rate_scale = about["step"], about.get("rate_scale", 1.0)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from soradit.device import is_out_of_memory
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.report import Report
 from soradit.training.metrics import Row
 
@@ -55,8 +55,4 @@ def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise SoraditError(f"out of memory ({_first_line(error)}): {advice()}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error

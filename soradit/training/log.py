@@ -1,12 +1,10 @@
 """log.txt: what a run said, with the time, for whoever wasn't there."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from soradit.console import visible
-from soradit.report import Progress, Report
+from soradit.report import Forwarding, Report
 
 LOG = "log.txt"
 
@@ -18,17 +16,13 @@ def append_to_log(run: Path, text: str) -> None:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {visible(text)}\n")
 
 
-class Logged(Report):
+class Logged(Forwarding):
     """Passes on what it is told, and writes each note into ``run / log.txt``."""
 
     def __init__(self, report: Report, run: Path) -> None:
-        self.report, self.run = report, run
+        super().__init__(report)
+        self.run = run
 
     def note(self, text: str) -> None:
-        self.report.note(text)
+        super().note(text)
         append_to_log(self.run, text)
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Progress]:
-        with self.report.progress(what, total) as progress:
-            yield progress

@@ -1,13 +1,12 @@
 """report.html: how a run went, on one page that needs no other file, no network and no script."""
 
-import os
 from base64 import b64encode
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 from soradit.charts import Line, Points, line_chart, smoothed
-from soradit.console import visible
+from soradit.files import write_whole
+from soradit.html import page, safe
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES
@@ -20,39 +19,25 @@ MAX_SAMPLE_STEPS = 8
 BLUE, ORANGE, GREY = "#3b82c4", "#e0812b", "#888888"
 NOISE_TO_CLEAN = ("#2f4b8f", "#4c7bb8", "#5aa59a", "#9bb34a", "#e0812b")
 """Of held-out loss by fifths of t."""
-# Names and captions are strangers' text: should any escape be forgotten, the page still may load and run nothing.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">{refresh}
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; font: 14px/1.45 system-ui, sans-serif; }}
-body {{ margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; }}
-h1 {{ font-size: 1.4rem; margin: 0; }}
-h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem; }}
-p.verdict {{ font-size: 1.05rem; }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }}
-svg {{ width: 100%; height: auto; border: 1px solid #8884; border-radius: 6px; }}
-svg text {{ font: 11px system-ui, sans-serif; fill: currentColor; }}
-svg .title {{ font-size: 13px; font-weight: 600; }}
-svg .axis {{ opacity: .6; }}
-svg path {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}
-svg path.grid {{ stroke: #8883; stroke-width: 1; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }}
-th {{ font-weight: 600; white-space: nowrap; }}
-td.step {{ white-space: nowrap; opacity: .7; }}
-img {{ display: block; max-width: 100%; height: auto; border-radius: 3px; }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+_STYLE = """
+:root { font: 14px/1.45 system-ui, sans-serif; }
+body { margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin: 0; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+p.verdict { font-size: 1.05rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
+svg { width: 100%; height: auto; border: 1px solid #8884; border-radius: 6px; }
+svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
+svg .title { font-size: 13px; font-weight: 600; }
+svg .axis { opacity: .6; }
+svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
+svg path.grid { stroke: #8883; stroke-width: 1; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+th { font-weight: 600; white-space: nowrap; }
+td.step { white-space: nowrap; opacity: .7; }
+img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
 """
 
 
@@ -78,18 +63,16 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     """Write ``run / report.html``, which appears whole."""
     going_on = rows and rows[-1]["step"] < story.steps
     sections = [
-        f"<h1>{_safe(story.title)}</h1>",
-        f'<p class="verdict">{_safe(verdict(rows, story.steps))}</p>',
+        f"<h1>{safe(story.title)}</h1>",
+        f'<p class="verdict">{safe(verdict(rows, story.steps))}</p>',
         f'<div class="charts">{"".join(_charts(rows, story, batch_size))}</div>',
         _samples(run, story.prompts),
         "<h2>What was trained, on what</h2>" + _table(story.facts),
         _log(run),
     ]
-    refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if going_on else ""
-    page = _PAGE.format(title=_safe(story.title), refresh=refresh, body="\n".join(filter(None, sections)))
-    temporary = run / f".{PAGE}.tmp"
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, run / PAGE)
+    refresh_seconds = REFRESH_SECONDS if going_on else None
+    body = "\n".join(filter(None, sections))
+    write_whole(run / PAGE, page(story.title, _STYLE, body, refresh_seconds=refresh_seconds))
 
 
 def verdict(rows: list[Row], steps: int) -> str:
@@ -189,7 +172,7 @@ def _samples(run: Path, prompts: list[str]) -> str:
         + "</tr>"
         for folder in (steps[i] for i in sorted(chosen))
     ]
-    head = "<tr><th></th>" + "".join(f"<th>{_safe(prompt)}</th>" for prompt in prompts) + "</tr>"
+    head = "<tr><th></th>" + "".join(f"<th>{safe(prompt)}</th>" for prompt in prompts) + "</tr>"
     return f"<h2>Samples as they grew</h2><p>As MP4s in {SAMPLES}/.</p><table>{head}{''.join(rows)}</table>"
 
 
@@ -200,7 +183,7 @@ def _picture(path: Path) -> str:
 
 
 def _table(facts: dict[str, str]) -> str:
-    rows = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.items())
+    rows = "".join(f"<tr><th>{safe(name)}</th><td>{safe(value)}</td></tr>" for name, value in facts.items())
     return f"<table>{rows}</table>"
 
 
@@ -209,8 +192,4 @@ def _log(run: Path) -> str:
     if not path.is_file():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:]
-    return f"<h2>What happened</h2><pre>{escape(chr(10).join(map(visible, lines)))}</pre>"
-
-
-def _safe(text: str) -> str:
-    return escape(visible(text))
+    return f"<h2>What happened</h2><pre>{chr(10).join(map(safe, lines))}</pre>"

@@ -22,12 +22,10 @@ from soradit.diffusion.process import PROCESSES
 from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError, StateSaved
 from soradit.model.dit import PRESETS
+from soradit.model.folder import INDEX, find_weights, has_component
 from soradit.model.weights import (
-    INDEX,
     GenerationConfig,
     copy_component,
-    find_weights,
-    has_component,
     load_generation_config,
     save_generation_config,
     save_text,

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from soradit.report import Progress, Report
+import numpy as np
+
+from soradit.report import Forwarding, Progress, Report
 
 STOP_FILE = "stop"
 """``touch RUN/stop`` ends a training that no signal reaches."""
@@ -70,28 +72,29 @@ class Stop:
         self.requested = signal.Signals(number).name
 
 
-class Stoppable(Report):
+class Stoppable(Forwarding):
     """A report that passes on what it is told, and whose every sign of progress is a chance to stop.
 
     Without ``clock``, which is for work that would begin anew the next time, ``max_hours`` is no reason to.
     """
 
     def __init__(self, report: Report, stop: Stop, *, clock: bool = True) -> None:
-        self.report, self.stop, self.clock = report, stop, clock
-
-    def note(self, text: str) -> None:
-        self.report.note(text)
+        super().__init__(report)
+        self.stop, self.clock = stop, clock
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        with self.report.progress(what, total) as progress:
+        with super().progress(what, total) as progress:
             yield _StoppableProgress(progress, partial(self.stop.poll, clock=self.clock))
 
 
 class _StoppableProgress(Progress):
     def __init__(self, progress: Progress, poll: Callable[[], None]) -> None:
-        self.progress, self.poll = progress, poll
+        self.progress, self.poll, self.shows = progress, poll, progress.shows
 
     def update(self, done: int, text: str = "") -> None:
         self.progress.update(done, text)
         self.poll()
+
+    def show(self, frame: np.ndarray) -> None:
+        self.progress.show(frame)

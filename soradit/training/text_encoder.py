@@ -77,7 +77,10 @@ class TwoTowers(nn.Module):
 
 
 class TextEncoderObjective:
-    """Tells which of a batch's captions belongs to which of its clips."""
+    """Tells which of a batch's captions belongs to which of its clips.
+
+    ``length`` is in latent frames, each of ``token_frames`` frames of video.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class TextEncoderObjective:
         training: list[Segment],
         held_out: list[Segment],
         length: int,
+        token_frames: int,
         batch_size: int,
         seed: int,
         device: torch.device,
@@ -95,9 +99,8 @@ class TextEncoderObjective:
         self.held_out = [segment for segment in held_out if segment.length >= length][:MAX_HELD_OUT]
         if not self.training or not self.held_out:
             longest = max((segment.length for segment in [*training, *held_out]), default=0)
-            raise SoraditError(
-                f"clips of {4 * length} frames are needed, and some held out (the longest has {4 * longest})"
-            )
+            wanted, longest = token_frames * length, token_frames * longest
+            raise SoraditError(f"clips of {wanted} frames are needed, and some held out (the longest has {longest})")
         self.length, self.batch_size, self.seed, self.device = length, batch_size, seed, device
 
     @property

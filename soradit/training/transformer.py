@@ -239,6 +239,7 @@ def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Wind
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
     windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
     if not len(windows):
-        longest = 4 * max((segment.length for segment in segments), default=0)
-        raise SoraditError(f"no {what} clip has {4 * length} frames (the longest has {longest}): use fewer --frames")
+        token_frames = cache.reading.token_size[0]
+        wanted, longest = (token_frames * n for n in (length, max((s.length for s in segments), default=0)))
+        raise SoraditError(f"no {what} clip has {wanted} frames (the longest has {longest}): use fewer --frames")
     return windows

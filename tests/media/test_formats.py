@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from soradit.errors import SoraditError
-from soradit.files import VIDEO_SUFFIXES, place
+from soradit.files import OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
 from soradit.media.writing import write_video
@@ -57,7 +57,7 @@ def test_a_folder_of_frames_is_exact(tmp_path: Path) -> None:
     assert (np.stack([np.asarray(Image.open(path / f"{i:04d}.png")) for i in range(3)]) == frames).all()
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
 def test_an_earlier_one_stays_until_it_is_replaced(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     write_video(path, gradient(), fps=16)
@@ -68,7 +68,7 @@ def test_an_earlier_one_stays_until_it_is_replaced(tmp_path: Path, suffix: str) 
     assert suffix != ".png" or sorted(os.listdir(path)) == ["0000.png", "0001.png"]
 
 
-@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,4 +123,5 @@ def test_a_contact_sheet_has_a_row_a_video(tmp_path: Path) -> None:
 def test_what_says_nothing_of_its_making(tmp_path: Path, comment: str | None) -> None:
     path = tmp_path / "a.mp4"
     write_video(path, gradient(), fps=16, metadata=None if comment is None else {"comment": comment})
-    assert read_about(path) is None
+    with pytest.raises(SoraditError, match="doesn't say how it was made"):
+        read_about(path)

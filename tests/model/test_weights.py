@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import DiT, DiTConfig
+from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
     GenerationConfig,
-    find_weights,
-    fingerprint,
     load_autoencoder,
     load_generation_config,
     load_text,

@@ -266,7 +266,7 @@ def test_sheet_stands_alone_and_obeys_nobody(checked: Callable, tmp_path: Path) 
     assert not re.search(r"<script|<b>a|https?:|\x1b", page)
     assert checked(folder, sheet=sheet)[2] == f"{sheet}: exists already; give --overwrite to replace it"
     assert checked(folder, sheet=sheet, overwrite=True)[2] == ""
-    assert "is not a file in a folder" in checked(folder, sheet=tmp_path / "none" / "sheet.html")[2]
+    assert "does not exist; make it first" in checked(folder, sheet=tmp_path / "none" / "sheet.html")[2]
     assert sorted(tmp_path.iterdir()) == [folder, sheet]
 
 

@@ -1,0 +1,46 @@
+"""How much memory the transformer's training takes as it is asked for, and how to make it take less."""
+
+from dataclasses import replace
+
+from soradit.model.dit import DiT, DiTConfig
+from soradit.model.lora import add_lora
+from soradit.training.config import LoopConfig
+from soradit.training.estimate import ExampleShape, peak_bytes
+from soradit.training.loop import Objective
+from soradit.training.run import TrainConfig
+from soradit.training.transformer import TransformerObjective
+
+
+def as_trained(model: DiT, config: TrainConfig) -> DiT:
+    """The model as ``config`` wants it trained."""
+    if config.lora is not None:
+        model = add_lora(model, config.lora)
+    model.checkpoint_activations = config.checkpoint_activations
+    if config.compile:
+        model.compile()
+    return model
+
+
+def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
+    """The most memory that training takes, beside what the process takes anyway."""
+    part = loop.batch_size // loop.accumulate
+    return peak_bytes(as_trained(DiT(dit), replace(config, compile=False)), shape, part)
+
+
+def memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:
+    """Which option to turn when memory has run out, and what it brings."""
+    if not isinstance(objective, TransformerObjective):
+        return "use a smaller --batch-size"
+
+    def gigabytes(config: TrainConfig, loop: LoopConfig) -> str:
+        return f"{transformer_bytes(config, loop, objective.model.config, objective.shape) / 1e9:.2g} GB"
+
+    words = []
+    more = (parts for parts in range(loop.accumulate + 1, loop.batch_size + 1) if loop.batch_size % parts == 0)
+    if parts := next(more, None):
+        words.append(f"--accumulate {parts} ({gigabytes(config, replace(loop, accumulate=parts))})")
+    if not config.checkpoint_activations:
+        checkpointed = gigabytes(replace(config, checkpoint_activations=True), loop)
+        words.append(f"--checkpoint-activations ({checkpointed})")
+    words.append("a smaller --size or --frames")
+    return f"tensors take about {gigabytes(config, loop)}; use {' or '.join(words)}"

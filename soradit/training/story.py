@@ -1,0 +1,75 @@
+"""What a run shows of itself beside its figures: its settings in words, and samples."""
+
+from soradit.device import choose_device, choose_precision, peak_flops
+from soradit.media.clips import Clip
+from soradit.model.weights import load_autoencoder, load_generation_config, load_text
+from soradit.pipeline import Pipeline
+from soradit.training.config import LoopConfig
+from soradit.training.distributed import World
+from soradit.training.estimate import flops_per_clip
+from soradit.training.loop import Objective
+from soradit.training.page import Story
+from soradit.training.run import TrainConfig
+from soradit.training.samples import Samples
+from soradit.training.transformer import TransformerObjective, trivial_losses
+
+MAX_SAMPLES = 4
+
+
+def tell_story(
+    config: TrainConfig, loop: LoopConfig, objective: Objective, training: list[Clip], held_out: list[Clip]
+) -> Story:
+    """What report.html tells beside the figures."""
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    generation = load_generation_config(config.run)
+    trained, of_all = (
+        sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
+        for every in (False, True)
+    )
+    facts = {
+        "component": config.component,
+        "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
+        "began with": "nothing" if config.fresh else str(config.weights or "the bundled weights"),
+        "clips": f"{len(training)} to train on, {len(held_out)} held out, in {config.data}",
+        "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
+        "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
+        "times through the clips",
+        "learning rate": f"{loop.learning_rate:g} at its highest",
+        "device": f"{device}, {str(precision).removeprefix('torch.')}",
+        "seed": str(loop.seed),
+    }
+    title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
+    if not isinstance(objective, TransformerObjective):
+        return Story(title=title, steps=loop.steps, facts=facts)
+    return Story(
+        title=title,
+        steps=loop.steps,
+        facts=facts,
+        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
+        peak_flops_per_second=peak_flops(device, precision),
+        trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
+        prompts=_prompts(config, held_out),
+    )
+
+
+def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], world: World) -> Samples | None:
+    """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
+    if not isinstance(objective, TransformerObjective):
+        return None
+
+    def load_pipeline() -> Pipeline:
+        return Pipeline(
+            transformer=objective.model,
+            autoencoder=load_autoencoder(config.run),
+            text_encoder=load_text(config.run),
+            defaults=objective.generation,
+            device=objective.device,
+            precision=objective.precision,
+        )
+
+    return Samples(config.run, _prompts(config, held_out), load_pipeline, writes=world.is_first)
+
+
+def _prompts(config: TrainConfig, held_out: list[Clip]) -> list[str]:
+    return list(config.prompts or dict.fromkeys(clip.captions[0] for clip in held_out))[:MAX_SAMPLES]

@@ -1,0 +1,61 @@
+"""Reports around a report pass on all that they are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soradit.report import Progress, Report
+from soradit.training.log import LOG, Logged
+from soradit.training.stop import STOP_FILE, Stop, Stoppable, StopRequested
+
+
+class Recorder(Report, Progress):
+    shows = True
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        self.told.append((what, total))
+        yield self
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.told.append(f"begin {name}")
+        yield
+        self.told.append(f"end {name}")
+
+    def update(self, done: int, text: str = "") -> None:
+        self.told.append((done, text))
+
+    def show(self, frame: np.ndarray) -> None:
+        self.told.append(frame.shape)
+
+
+def test_everything_is_passed_on(tmp_path: Path) -> None:
+    recorder = Recorder()
+    report = Stoppable(Logged(recorder, tmp_path), Stop(tmp_path))
+    with report.phase("work"), report.progress("frames", 2) as progress:
+        report.note("hello")
+        progress.update(1, "half")
+        assert progress.shows
+        progress.show(np.zeros((2, 3, 3), dtype=np.uint8))
+    assert recorder.told == ["begin work", ("frames", 2), "hello", (1, "half"), (2, 3, 3), "end work"]
+    assert (tmp_path / LOG).read_text().endswith(" hello\n")
+
+
+def test_progress_is_a_chance_to_stop(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with Stoppable(recorder, Stop(tmp_path)).progress("frames", 2) as progress:
+        progress.update(1)
+        (tmp_path / STOP_FILE).touch()
+        with pytest.raises(StopRequested):
+            progress.update(2)
+    assert recorder.told == [("frames", 2), (1, ""), (2, "")]
