@@ -40,12 +40,12 @@ from soradit.training.cache import (
     text_name,
 )
 from soradit.training.shards import INDEX, Shards
+from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
 SEGMENT_FRAMES = 128
 """Longer clips are encoded in pieces of at most this many frames, to bound memory."""
-MAX_BAD_SHARE = 0.1
 WAIT_SECONDS = 0.5
 """Between looks at what another process encodes."""
 
@@ -96,8 +96,7 @@ def encode(
     if captions:  # last, because transformers stays in memory
         encoding.captions(clips)
     bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
-    if len(bad) > max_bad * len(clips):
-        raise SoraditError(f"{len(bad)} of {len(clips)} clips can't be used; the first: {bad[0]}")
+    require_few_bad(bad, len(clips), max_bad)
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
 
 

@@ -27,7 +27,7 @@ from soradit.model.weights import (
     save_text,
 )
 from soradit.report import Report
-from soradit.tasks.encode import CACHE_NAME, MAX_BAD_SHARE, EncodeSummary, encode
+from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
@@ -38,6 +38,7 @@ from soradit.training.log import Logged
 from soradit.training.loop import Objective, run_loop
 from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
+    OF_AUTOENCODER,
     RUN_CONFIG,
     TrainConfig,
     checkpoint_to_resume,
@@ -46,6 +47,7 @@ from soradit.training.run import (
     turn_back_to,
     undone_if_refused,
 )
+from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.stop import Stop, Stoppable, StopRequested
 from soradit.training.story import samples_of, tell_story
 from soradit.training.transformer import TransformerObjective, cached_windows
@@ -76,7 +78,8 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         try:
             if world.size > 1:
                 _encode_share(config, clips, world, Stoppable(report, stop))
-            objective = BUILDERS[config.component](config, loop, clips, Stoppable(report, stop))
+            stoppable = Stoppable(report, stop, clock=config.component not in OF_AUTOENCODER)
+            objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
             raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
@@ -183,7 +186,7 @@ def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConf
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     saved = has_component(config.run, "vae")
     model = load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig())
-    objective = _reconstruction(model, config, loop, clips)
+    objective = _reconstruction(model, config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
         objective.fit(encoder=True)
@@ -195,21 +198,25 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
     if not config.fresh:
         model = load_autoencoder(config.run)
         model.decoder.requires_grad_(True)
-        return _reconstruction(model, config, loop, clips)
-    objective = _reconstruction(load_encoder_only(config.run), config, loop, clips)
+        return _reconstruction(model, config, loop, clips, report)
+    objective = _reconstruction(load_encoder_only(config.run), config, loop, clips, report)
     if not list_checkpoints(config.run):
         report.note("fitting a linear decoder to begin with")
         objective.fit(encoder=False)
     return objective
 
 
-def _reconstruction(model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split) -> AutoencoderObjective:
+def _reconstruction(
+    model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
+) -> AutoencoderObjective:
+    sound = sound_clips(list(dict.fromkeys([*clips.training, *clips.held_out])), report)
+    training = [clip for clip in clips.training if clip in sound]
     generation, device = load_generation_config(config.run), choose_device(config.device)
     latent_grid(generation, model.config.token_size)
     return AutoencoderObjective(
         model,
-        training=clips.training,
-        held_out=clips.held_out,
+        training=training,
+        held_out=[clip for clip in clips.held_out if clip in sound] or training,
         generation=generation,
         batch_size=loop.batch_size,
         seed=loop.seed,

@@ -20,7 +20,7 @@ from soradit.model.weights import GenerationConfig, save_autoencoder, save_gener
 from soradit.training.randomness import draw_indices, generator
 
 MAX_LATENT_NOISE = 0.03
-"""Noise on training latents, in their standard deviations, at most: it makes the decoder forgive small errors."""
+"""Noise on training latents, in their root mean squares, at most: it makes the decoder forgive small errors."""
 GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
@@ -40,7 +40,7 @@ class Batch:
 
     video: UInt8[Tensor, "b frames height width 3"]
     noise: Float[Tensor, "b t h w latent"]
-    """For the latents, in their standard deviations."""
+    """For the latents, in their root mean squares."""
 
 
 class AutoencoderObjective:
@@ -102,9 +102,10 @@ class AutoencoderObjective:
         video = to_float(batch.video.to(self.device, non_blocking=True))
         with autocast(self.device, self.precision):
             latents = self.model.encoder(video)
-            away = latents.detach() - self.model.latent_mean
-            spread = reduce(away.square(), "b t h w latent -> b 1 1 1 latent", "mean").sqrt()  # each example's own
-            reconstruction = self.model.decoder(latents + spread * batch.noise.to(self.device, non_blocking=True))
+            # An example's own, so that it is the same in a part of a batch. Fitted latents have a mean of about zero.
+            power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
+            noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
+            reconstruction = self.model.decoder(noised)
         return reconstruction_loss(reconstruction.float(), video)
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:

@@ -68,6 +68,8 @@ MAY_CHANGE = {
     },
 }
 """What a resumed run may set otherwise than it was started with."""
+OF_AUTOENCODER = ("vae", "decoder")
+"""Components that read clips themselves, not from the cache."""
 OF_TRANSFORMER = {
     "preset",
     "process",
@@ -145,6 +147,8 @@ class TrainConfig:
                 if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
                     option = field.name.replace("_", "-")
                     raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if self.keep_damaged and self.component in OF_AUTOENCODER:
+            raise SoraditError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":
             raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:

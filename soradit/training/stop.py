@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -72,25 +73,28 @@ class Stop:
 
 
 class Stoppable(Forwarding):
-    """A report that passes on what it is told, and whose every sign of progress is a chance to stop."""
+    """A report that passes on what it is told, and whose every sign of progress is a chance to stop.
 
-    def __init__(self, report: Report, stop: Stop) -> None:
+    Without ``clock``, which is for work that would begin anew the next time, ``max_hours`` is no reason to.
+    """
+
+    def __init__(self, report: Report, stop: Stop, *, clock: bool = True) -> None:
         super().__init__(report)
-        self.stop = stop
+        self.stop, self.clock = stop, clock
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         with super().progress(what, total) as progress:
-            yield _StoppableProgress(progress, self.stop)
+            yield _StoppableProgress(progress, partial(self.stop.poll, clock=self.clock))
 
 
 class _StoppableProgress(Progress):
-    def __init__(self, progress: Progress, stop: Stop) -> None:
-        self.progress, self.stop, self.shows = progress, stop, progress.shows
+    def __init__(self, progress: Progress, poll: Callable[[], None]) -> None:
+        self.progress, self.poll, self.shows = progress, poll, progress.shows
 
     def update(self, done: int, text: str = "") -> None:
         self.progress.update(done, text)
-        self.stop.poll()
+        self.poll()
 
     def show(self, frame: np.ndarray) -> None:
         self.progress.show(frame)

@@ -150,6 +150,7 @@ def test_more_than_a_tenth_bad_stops(run: Callable[..., EncodeSummary], folder: 
     scribble(folder / "03.mp4")
     with pytest.raises(SoraditError, match=r"2 of 12 clips can't be used; the first: .*02\.mp4"):
         run()
+    assert len(run(max_bad=1.0).clips) == 10  # as a process's share of them, which may be the worst
 
 
 def test_short_clips_are_left_out_however_many(run: Callable[..., EncodeSummary], folder: Path) -> None:

@@ -272,6 +272,33 @@ def test_a_batch_in_parts_gives_the_same_training(start: Start, tmp_path: Path, 
     assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole if name.startswith("model"))
 
 
+@pytest.mark.parametrize("component", ["vae", "decoder"])
+def test_a_damaged_clip_is_left_out_and_named(start: Start, clips: Path, tmp_path: Path, component: str) -> None:
+    class Notes(Report):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.lines.append(text)
+
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(11):
+        shutil.copy(clips / f"{number % 2}.mp4", data / f"{number}.mp4")
+        (data / f"{number}.txt").write_text("a sky")
+    damaged = data / "3.mp4"
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    notes = Notes()
+    start(data=data, component=component, steps=1, batch_size=10, report=notes)
+    (line,) = [line for line in notes.lines if line.startswith("left out: ")]
+    assert str(damaged) in line
+    (data / "4.mp4").write_text("not a video")
+    with pytest.raises(SoraditError, match="2 of 11 clips can't be used; the first: "):
+        start(data=data, component=component, run=tmp_path / "other")
+    with pytest.raises(SoraditError, match=f"--keep-damaged is not for --component {component}"):
+        start(component=component, keep_damaged=True)
+
+
 def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Path, tmp_path: Path) -> None:
     unbroken = start(lora=2, run=tmp_path / "unbroken")
     for _ in range(LOOP.steps - 1):

@@ -1,0 +1,42 @@
+"""Which clips are sound: training leaves the others out, and refuses a folder with too many of them."""
+
+from collections.abc import Sequence
+
+from soradit.errors import SoraditError
+from soradit.media.clips import Clip
+from soradit.media.decoding import Unreadable
+from soradit.media.inspection import inspecting
+from soradit.media.workers import read_ahead
+from soradit.report import Report
+
+MAX_BAD_SHARE = 0.1
+
+
+def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_BAD_SHARE) -> None:
+    """Raises SoraditError when ``bad``, a reason a clip, are more than that share."""
+    if len(bad) > max_bad * num_clips:
+        raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}")
+
+
+def sound_clips(clips: list[Clip], report: Report) -> set[Clip]:
+    """The clips that decode to their end; the others are named in the report.
+
+    Raises SoraditError when more than a tenth don't.
+    """
+    bad: dict[Clip, SoraditError] = {}
+    with report.progress("looking at clips", len(clips)) as progress:
+        done = 0
+        looks = read_ahead(inspecting, ((clip.path,) for clip in clips), while_waiting=lambda: progress.update(done))
+        for clip, findings in zip(clips, looks, strict=True):
+            try:
+                damage = [found.damage for found in findings if found is not None and found.damage]
+                if damage:
+                    bad[clip] = Unreadable(f"{clip.path}: {damage[0]}")
+            except SoraditError as error:
+                bad[clip] = error
+            done += 1
+            progress.update(done)
+    for reason in bad.values():
+        report.note(f"left out: {reason}")
+    require_few_bad(list(bad.values()), len(clips))
+    return {clip for clip in clips if clip not in bad}
