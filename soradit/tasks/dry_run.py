@@ -15,13 +15,13 @@ from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import check
-from soradit.tasks.encode import MAX_BAD_SHARE
 from soradit.tasks.train import require_shareable, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import TrainConfig, prepare_run
+from soradit.training.sound import require_few_bad
 
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
@@ -86,10 +86,7 @@ def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
             report=report,
         )
     )
-    bad = [row for row in rows if row.is_bad]
-    if len(bad) > MAX_BAD_SHARE * len(rows):
-        first = f"{bad[0].clip.path}: {bad[0].reason}"
-        raise SoraditError(f"{len(bad)} of {len(rows)} clips can't be used; the first: {first}")
+    require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
     usable = {row.clip for row in rows if row.windows}
     training, _ = split_clips([row.clip for row in rows])
     return sum(clip in usable for clip in training)
