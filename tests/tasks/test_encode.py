@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from soradit.errors import SoraditError, StateSaved
+from soradit.files import sha256_of
 from soradit.media import workers
 from soradit.media.clips import Clip, find_clips
 from soradit.media.video import read_video
@@ -306,7 +307,7 @@ def test_hashes_of_clips_are_kept(
     run()
     monkeypatch.setattr(cache_module, "_contents", {})
     hashed = []
-    monkeypatch.setattr(cache_module, "_hash", lambda path, hash=cache_module._hash: hashed.append(path) or hash(path))
+    monkeypatch.setattr(cache_module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     (folder / "01.mp4").write_bytes((folder / "02.mp4").read_bytes())
     run()
     assert hashed == [folder / "01.mp4"]

@@ -27,7 +27,8 @@ def kill_at_random_moments(folder: Path, times: int, seed: int) -> int:
     """Run in processes of their own, killed one after another; return how many were still alive to be killed."""
     draw, killed = random.Random(seed), 0
     for _ in range(times):
-        process = FORK.Process(target=run, args=(Line(), folder, LONG))
+        slowly = Line(at_step=lambda step: time.sleep(0.03))  # so that most are killed before they end
+        process = FORK.Process(target=run, args=(slowly, folder, LONG))
         process.start()
         process.join(0.6 * draw.random())
         killed += process.is_alive()
