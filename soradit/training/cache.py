@@ -164,6 +164,8 @@ def keep_contents(folder: Path, paths: Iterable[Path]) -> None:
             known[os.path.relpath(path, folder)] = [*version[1:], _contents[version]]
     # A cache that can't be written says so elsewhere.
     with suppress(OSError), open(folder / "lock", "ab") as lock, locked(lock):
+        for leftover in folder.glob(f".{CONTENTS}.*.tmp"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         kept = _kept_contents(folder) | known
         write_whole(folder / CONTENTS, json.dumps(kept, indent=0, sort_keys=True) + "\n")
 

@@ -430,9 +430,14 @@ def test_a_command_that_is_terminated_says_75_and_goes_on(clips: Path, weights: 
 
 
 @pytest.mark.slow
-def test_a_compiled_transformer_trains_alike(start: Start, tmp_path: Path) -> None:
-    plain, compiled = rows(start(run=tmp_path / "plain")), rows(start(compile=True))
-    assert [float(row["loss"]) for row in compiled] == pytest.approx([float(row["loss"]) for row in plain], rel=1e-3)
+def test_a_compiled_transformer_trains_alike(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """In processes of their own, where no shapes are checked: torch.compile can't see through that."""
+    losses = []
+    for run, option in ((tmp_path / "plain", []), (tmp_path / "compiled", ["--compile"])):
+        command = [sys.executable, "-m", "soradit", "train", "--data", clips, "--weights", weights, "-o", run, *option]
+        subprocess.run([*map(str, command), "--steps", "3", "--batch-size", "2"], check=True)
+        losses.append([float(row["loss"]) for row in rows(run)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_run_that_cannot_be_made_is_named(start: Start, tmp_path: Path) -> None:
