@@ -430,6 +430,7 @@ def test_a_command_that_is_terminated_says_75_and_goes_on(clips: Path, weights: 
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_transformer_trains_alike(clips: Path, weights: Path, tmp_path: Path) -> None:
     """In processes of their own, where no shapes are checked: torch.compile can't see through that."""
     losses = []
