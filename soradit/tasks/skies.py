@@ -19,6 +19,8 @@ from soradit.skies.captions import captions
 from soradit.skies.render import render
 from soradit.skies.scene import draw_scene
 
+CAPTIONS_PER_CLIP = 4
+"""Wordings, from which training picks one at a time."""
 _CRF = 12  # Training data: the encoder should learn skies, not the blocks of a codec.
 METADATA = "metadata.jsonl"
 
@@ -49,8 +51,6 @@ def render_skies(
     width: int = 256,
     num_frames: int = 64,
     fps: int = 16,
-    captions_per_clip: int = 4,
-    workers: int | None = None,
     on_clip: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Renders ``count`` clips and ``metadata.jsonl`` (the videofolder form) into ``folder``.
@@ -59,8 +59,6 @@ def render_skies(
     on where it stopped: a clip that exists is kept.
 
     Args:
-        captions_per_clip: wordings for each clip, from which training picks one at a time.
-        workers: processes; all cores when None.
         on_clip: called with each clip's path as it becomes complete, in no fixed order.
 
     Returns:
@@ -69,11 +67,9 @@ def render_skies(
     Raises:
         SoraditError: a value that cannot be rendered, or a folder that clips can't be added to.
     """
-    _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps, captions=captions_per_clip)
+    _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps)
     if seed < 0:
         raise SoraditError(f"seed must be 0 or more, not {seed}")
-    if workers is not None and workers < 1:
-        raise SoraditError(f"workers must be 1 or more, not {workers}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,13 +85,13 @@ def render_skies(
         scene = scene_seed(seed, index)
         jobs.append(_Job(path=path, scene_seed=scene, num_frames=num_frames, height=height, width=width, fps=fps))
     try:
-        _run(jobs, workers or os.cpu_count() or 1, on_clip)
+        _run(jobs, on_clip)
     finally:
-        _write_metadata(folder, paths, seed, captions_per_clip)
+        _write_metadata(folder, paths, seed)
     return paths
 
 
-def _check(*, count: int, height: int, width: int, num_frames: int, fps: int, captions: int) -> None:
+def _check(*, count: int, height: int, width: int, num_frames: int, fps: int) -> None:
     if count < 1:
         raise SoraditError(f"count must be 1 or more, not {count}")
     if height < 16 or width < 16 or height % 2 or width % 2:
@@ -104,16 +100,14 @@ def _check(*, count: int, height: int, width: int, num_frames: int, fps: int, ca
         raise SoraditError(f"num_frames must be 1 or more, not {num_frames}")
     if fps < 1:
         raise SoraditError(f"fps must be 1 or more, not {fps}")
-    if not 1 <= captions <= 64:
-        raise SoraditError(f"captions_per_clip must be 1 to 64, not {captions}")
 
 
-def _run(jobs: list[_Job], workers: int, on_clip: Callable[[Path], None] | None) -> None:
+def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:
     if not jobs:
         return
     # Spawned, because a forked child of a process that has used torch's threads may hang.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), initializer=torch.set_num_threads,
-                               initargs=(1,))  # fmt: skip
+    workers = min(os.cpu_count() or 1, len(jobs))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
     try:
         for future in as_completed([pool.submit(_render_one, job) for job in jobs]):
             path = future.result()
@@ -131,14 +125,14 @@ def _render_one(job: _Job) -> Path:
     return job.path
 
 
-def _write_metadata(folder: Path, paths: list[Path], seed: int, captions_per_clip: int) -> None:
+def _write_metadata(folder: Path, paths: list[Path], seed: int) -> None:
     """Describe the clips that are there: these, and those that the folder described before."""
     target = folder / METADATA
     rows = _read_metadata(target)
     for index, path in enumerate(paths):
         clip_seed = scene_seed(seed, index)
         scene = draw_scene(clip_seed)
-        text = captions(scene, clip_seed, captions_per_clip)
+        text = captions(scene, clip_seed, CAPTIONS_PER_CLIP)
         rows[path.name] = {"file_name": path.name, "text": text, "scene": asdict(scene)}
     write_whole(target, "".join(json.dumps(row) + "\n" for name, row in rows.items() if (folder / name).exists()))
 

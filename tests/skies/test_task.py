@@ -8,7 +8,7 @@ import pytest
 from soradit.errors import SoraditError
 from soradit.tasks.skies import render_skies
 
-_SMALL = {"height": 32, "width": 32, "num_frames": 4, "workers": 1}
+_SMALL = {"height": 32, "width": 32, "num_frames": 4}
 
 
 def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
@@ -33,8 +33,6 @@ def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
         {"width": 0},
         {"num_frames": 0},
         {"fps": 0},
-        {"captions_per_clip": 0},
-        {"workers": 0},
     ],
 )
 def test_bad_values_give_one_line(tmp_path: Path, bad: dict[str, int]) -> None:
