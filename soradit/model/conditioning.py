@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 TIMESTEP_FREQUENCIES = 256
 
+PromptEmbedding = tuple[Float[Tensor, "b words text"], Float[Tensor, "b pooled"]]
+"""A text encoder's last hidden states, one a token, and its projected pooled embedding of unit mean square."""
+
 
 def timestep_embedding(t: Float[Tensor, " batch"], dim: int = TIMESTEP_FREQUENCIES) -> Float[Tensor, "batch {dim}"]:
     """Sines and cosines of t in [0, 1], taken as t * 1000 (Vaswani et al. 2017, section 3.5)."""

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from soradit.model.conditioning import PromptEmbedding
 from soradit.model.weights import load_text
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
 
-PromptEmbedding = tuple[Float[Tensor, "b words text"], Float[Tensor, "b pooled"]]
 
 MAX_ENTRIES = 256
 """Of one text encoder; the oldest go. 10 MB for the bundled one, 60 MB for CLIP's largest."""

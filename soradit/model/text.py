@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from soradit.errors import SoraditError, first_line
+from soradit.model.conditioning import PromptEmbedding
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,9 +25,6 @@ disable_progress_bar()
 
 MIN_VOCABULARY = 256
 """A token a byte, at least."""
-
-PromptEmbedding = tuple[Float[Tensor, "b words text"], Float[Tensor, "b pooled"]]
-"""The encoder's last hidden states, one a token, and its projected pooled embedding of unit mean square."""
 
 
 @dataclass(frozen=True, kw_only=True)
