@@ -15,7 +15,7 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
-from soradit.model.folder import has_component
+from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
     latent_grid,
@@ -189,8 +189,17 @@ def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     objective = _reconstruction(model, config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
-        objective.fit(encoder=True)
+        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
     return objective
+
+
+def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
+    """That of the weights that the command names, where its latents are of the fresh one's shape."""
+    if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
+        return None
+    before = load_autoencoder(base)
+    of_one_shape = (before.config.token_size, before.config.latent_channels) == (fresh.token_size, fresh.latent_channels)
+    return before if of_one_shape else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:

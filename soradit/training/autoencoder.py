@@ -68,13 +68,19 @@ class AutoencoderObjective:
     def network(self) -> Autoencoder:
         return self.model
 
-    def fit(self, *, encoder: bool) -> None:
-        """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
+    def fit(self, *, encoder: bool, like: Autoencoder | None = None) -> None:
+        """Start from the best linear model of training windows; without the encoder, of its latents as they are.
+
+        With ``like``, a new encoder's latents are turned towards those of that one.
+        """
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
         videos = self._windows(self.training, indices, generator(self.seed, "fit"))
         self.model.cpu()  # least squares in float64, which not every device has
         try:
-            (fit_autoencoder if encoder else fit_decoder)(self.model, videos, self.seed)
+            if encoder:
+                fit_autoencoder(self.model, videos, self.seed, like=like)
+            else:
+                fit_decoder(self.model, videos, self.seed)
         except torch.linalg.LinAlgError as error:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.model.to(self.device)
