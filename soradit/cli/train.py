@@ -21,6 +21,12 @@ def train(
     text_encoder: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
+    ] = None,
+    sentences: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --teacher: everyday sentences, one a line.")
+    ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
     lora: Annotated[
         int | None, typer.Option(metavar="RANK", help="Train small matrices beside BASE's own: RUN/lora.")
@@ -85,6 +91,8 @@ def train(
         fresh=fresh,
         preset=preset,
         text_encoder=text_encoder,
+        teacher=teacher,
+        sentences=sentences,
         process=process,
         height=height,
         width=width,

@@ -198,8 +198,8 @@ def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoen
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    of_one_shape = (before.config.token_size, before.config.latent_channels) == (fresh.token_size, fresh.latent_channels)
-    return before if of_one_shape else None
+    shapes = {(config.token_size, config.latent_channels) for config in (before.config, fresh)}
+    return before if len(shapes) == 1 else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -236,11 +236,16 @@ def _reconstruction(
 
 def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     from soradit.model.text import TextEncoderConfig, new_text_encoder
+    from soradit.training.teacher import prepare_lessons
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 
+    captions = [caption for clip in clips.training for caption in clip.captions]
+    lessons = None
+    if config.teacher is not None and config.sentences is not None:
+        lessons = prepare_lessons(config.teacher, config.sentences, captions, report)
     if not has_component(config.run, "text_encoder"):
-        captions = [caption for clip in clips.training for caption in clip.captions]
-        save_text(config.run, new_text_encoder(captions, TextEncoderConfig(), loop.seed))
+        texts = [*captions, *(lessons.sentences if lessons else ())]
+        save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
     encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
     usable = set(encoded.clips)
     training, held_out = (
@@ -257,6 +262,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=choose_device(config.device),
+        lessons=lessons,
     )
 
 
