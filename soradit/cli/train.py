@@ -21,6 +21,9 @@ def train(
     text_encoder: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
+    perceptual: Annotated[
+        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
+    ] = 0.0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
     ] = None,
@@ -91,6 +94,7 @@ def train(
         fresh=fresh,
         preset=preset,
         text_encoder=text_encoder,
+        perceptual=perceptual,
         teacher=teacher,
         sentences=sentences,
         process=process,

@@ -30,6 +30,8 @@ EXPECTED_NOISE = 0.05
 """On the latents that the decoder is given, in their standard deviations: a transformer's are never exact."""
 MAX_CHAIN_NUMBERS = 2**27
 """Principal components want all their patches in memory: of more than this, a part of each video is used."""
+TURNED_BY = 64
+"""Videos that tell how two encoders' latents lie to each other."""
 CHUNK = 4
 """Videos encoded at a time for the least squares, which are summed up over any number."""
 
@@ -77,7 +79,7 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
 def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos) -> None:
     """Rotate the encoder's latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
     products = torch.zeros(encoder.to_latents.out_features, encoder.to_latents.out_features, dtype=torch.float64)
-    for chunk in videos.split(CHUNK):
+    for chunk in videos[:TURNED_BY].split(CHUNK):
         video = to_float(chunk)
         products += _flat(other.encode(video)).double().T @ _flat(encoder(video)).double()
     left, _, right = torch.linalg.svd(products)

@@ -231,6 +231,7 @@ def _reconstruction(
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),
+        perceptual=config.perceptual,
     )
 
 

@@ -128,6 +128,8 @@ class TrainConfig:
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
     """Of several processes, let each keep but a part of weights and optimizer."""
+    perceptual: float = 0.0
+    """Weight of the autoencoder's perceptual loss."""
     teacher: str | None = None
     """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
     sentences: Path | None = None
@@ -155,6 +157,10 @@ class TrainConfig:
             raise SoraditError("--teacher and --sentences go together: give both, or neither")
         if self.teacher is not None and self.component != "text_encoder":
             raise SoraditError(f"--teacher is for --component text_encoder, not {self.component}")
+        if self.perceptual and self.component not in OF_AUTOENCODER:
+            raise SoraditError(f"--perceptual is for --component vae or decoder, not {self.component}")
+        if not 0 <= self.perceptual < math.inf:
+            raise SoraditError(f"perceptual must be 0 or more, not {self.perceptual}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise SoraditError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":

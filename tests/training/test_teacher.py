@@ -53,7 +53,7 @@ def test_too_few_sentences_and_a_missing_teacher_are_told(teacher: str, tmp_path
         prepare_lessons(teacher, sentences(tmp_path, ["one"]), [], Report())
     with pytest.raises(SoraditError, match=r"nothing\.txt: can't be read"):
         prepare_lessons(teacher, tmp_path / "nothing.txt", [], Report())
-    with pytest.raises(SoraditError, match="--teacher .*nowhere can't be loaded"):
+    with pytest.raises(SoraditError, match=r"--teacher .*nowhere can't be loaded"):
         prepare_lessons(str(tmp_path / "nowhere"), sentences(tmp_path, WORDS), [], Report())
 
 
