@@ -12,6 +12,9 @@ from soradit.cli.options import MAX_SEED, Buckets, Device, KeepDamaged, Precisio
 def train(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of captioned clips.", show_default=False)],
     run: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")] = Path("run"),
+    held_out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Clips to measure on.  [default: a few of DATA]")
+    ] = None,
     component: Annotated[str, typer.Option(help="transformer, vae, decoder or text_encoder.")] = "transformer",
     weights: Annotated[
         str | None, typer.Option(metavar="BASE", help="Weights to start from.  [default: the bundled ones]")
@@ -89,6 +92,7 @@ def train(
     config = TrainConfig(
         data=data,
         run=run,
+        held_out=held_out,
         component=component,
         weights=weights,
         fresh=fresh,

@@ -71,7 +71,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     began = time.monotonic()
     described = describe_run(config, loop)
     with undone_if_refused(config.run) if world.is_first else nullcontext():
-        clips = _split(config.data, report)
+        clips = _split(config, report)
         checkpoint = world.led(lambda: _begin(config, described, report))
         report = Logged(report, config.run) if world.is_first else report
         torch.manual_seed(loop.seed)
@@ -138,10 +138,14 @@ class Split:
     held_out: list[Clip]
 
 
-def _split(data: Path, report: Report) -> Split:
-    clips = find_clips(data)
+def _split(config: TrainConfig, report: Report) -> Split:
+    clips = find_clips(config.data)
+    if config.held_out is not None:
+        held_out = find_clips(config.held_out)
+        report.note(f"{len(clips)} clips in {config.data} to train on; {len(held_out)} in {config.held_out} held out")
+        return Split(training=clips, held_out=held_out)
     training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {data}: {len(training)} to train on, {len(held_out)} held out")
+    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
     if not held_out:
         report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
     return Split(training=training, held_out=held_out or training)

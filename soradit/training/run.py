@@ -92,6 +92,8 @@ class TrainConfig:
 
     data: Path
     run: Path
+    held_out: Path | None = None
+    """Folder of clips to measure on; None is a twentieth of ``data``, by a hash of names."""
     component: str = "transformer"
     weights: str | None = None
     """The folder of weights to start from; None is the bundled one."""
