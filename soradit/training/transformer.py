@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT
+from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
@@ -64,6 +66,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    def captions(self) -> Float[Tensor, "n pooled"]:
+        """The pooled embeddings of all captions."""
+        return torch.cat([pooled for key, (_, pooled) in self.text.items() if key != ("",)])
 
     def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
         """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
@@ -135,6 +141,11 @@ class TransformerObjective:
         self.device, self.precision = device, precision
         self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
+    @cached_property
+    def familiar(self) -> Familiar:
+        """By which generating tells a prompt that is unlike all that was learnt."""
+        return learn(self.training.captions(), self.held_out.captions())
+
     @property
     def shape(self) -> ExampleShape:
         latents = self.training.draw([0], drop_text=0.0, random=generator(0)).latents
@@ -205,6 +216,7 @@ class TransformerObjective:
             save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
         else:
             save_transformer(run, self.model.config, tensors)
+            save_familiar(run / "transformer", self.familiar)
         save_generation_config(run, self.generation)
         write_index(run)
 
