@@ -24,7 +24,7 @@ from soradit.diffusion.sampler import (
     sample,
     with_guidance,
 )
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
@@ -103,10 +103,7 @@ class Pipeline:
 
     def with_overrides(self, **overrides: Any) -> GenerationConfig:
         """The weights' own settings, with every override that is not None; SoraditError for one that can't be."""
-        try:
-            return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
-        except TypeError as error:  # from a file's metadata anything may come
-            raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
+        return self.defaults.with_overrides(**overrides)
 
     def __call__(
         self,
@@ -221,9 +218,7 @@ class Pipeline:
 
     def slices(self, total: int) -> list[slice]:
         """The latent frames that each slice of decoding looks at."""
-        config = self.autoencoder.config
-        # Neighbourhoods, then convolutions of 3, then levelled borders: each sees one latent frame further.
-        reach = 1 + len(config.widths) * config.blocks_per_stage + 1
+        reach = self.autoencoder.decoder.reach
         starts = range(0, total, DECODED_AT_ONCE)
         return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
 
