@@ -11,6 +11,7 @@ from soradit.cli.encode import encode
 from soradit.cli.evaluate import evaluate
 from soradit.cli.generate import generate
 from soradit.cli.info import info
+from soradit.cli.merge import merge
 from soradit.cli.options import Grouped
 from soradit.cli.replay import replay
 from soradit.cli.skies import skies
@@ -40,6 +41,6 @@ def _common(
     pass
 
 
-for command in (generate, replay, info, train, evaluate, encode, check, skies, byhand):
+for command in (generate, replay, info, train, merge, evaluate, encode, check, skies, byhand):
     summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
     app.command(cls=Grouped, short_help=summary)(command)
