@@ -10,7 +10,8 @@ from soradit.cli.options import Weights, print_line
 
 def merge(
     lora: Annotated[
-        list[str], typer.Argument(metavar="DIR[:STRENGTH]...", help="LoRA to merge, one or several.", show_default=False)
+        list[str],
+        typer.Argument(metavar="DIR[:STRENGTH]...", help="LoRA to merge, one or several.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the merged weights go.")],
     weights: Weights = None,

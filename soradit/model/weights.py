@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,6 +153,34 @@ def write_index(folder: Path) -> None:
     index = {"_class_name": "SoraditPipeline", "_soradit_version": soradit.__version__, **parts}
     _write_json(folder / INDEX, index)
     write_sums(folder)
+
+
+def save_with_transformer(
+    folder: Path, base: Path, config: DiTConfig, tensors: dict[str, torch.Tensor], *, card: str
+) -> None:
+    """A new folder of weights: the ``base``'s with another transformer, and ``card`` for its README.md.
+
+    It appears whole. Raises SoraditError when it can't be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for component in ("vae", "text_encoder", "tokenizer", "scheduler"):
+            copy_component(base, temporary, component)
+        save_transformer(temporary, config, tensors)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        write_index(temporary)
+        temporary.rename(folder)
+    except (SafetensorError, OSError) as error:
+        raise SoraditError(f"can't write {folder}: {first_line(error)}: choose another with -o") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """Raises SoraditError when it is there already; cheap: ask before any work."""
+    if folder.exists():
+        raise SoraditError(f"{folder}: exists already; choose another folder with -o")
 
 
 def copy_component(source: Path, target: Path, component: str) -> None:

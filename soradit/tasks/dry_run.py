@@ -15,17 +15,18 @@ from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import check
-from soradit.tasks.train import require_shareable, saved_or_fresh_transformer
+from soradit.tasks.train import require_possible, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import TrainConfig, prepare_run
+from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
 
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
-"""Of what is trained, in float32: the weights, their average, and AdamW's two."""
+"""Of what is trained, in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     """
     if config.component != "transformer":
         raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
-    require_shareable(config, loop, ALONE)
+    require_possible(config, loop, ALONE)
     clips = _clips_to_train_on(config, report)
     with tempfile.TemporaryDirectory() as folder:
         estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips)
@@ -119,8 +120,15 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
         seconds_per_step=seconds * (4 / 3 if config.checkpoint_activations else 1),
         steps=loop.steps,
         memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
-        disk_bytes=published + (loop.keep_checkpoints + 1) * COPIES_IN_CHECKPOINT * 4 * trained,
+        disk_bytes=published + _training_bytes(loop, trained),
     )
+
+
+def _training_bytes(loop: LoopConfig, trained: int) -> int:
+    """Of checkpoints, one of them half-written, and snapshots (float16)."""
+    tracked = len(LENGTHS) if loop.snapshots else 0
+    checkpoints = (loop.keep_checkpoints + 1) * (COPIES_IN_CHECKPOINT + tracked) * 4 * trained
+    return checkpoints + loop.snapshots * tracked * 2 * trained
 
 
 def _require_disk(run: Path, needed_bytes: float) -> None:

@@ -62,7 +62,7 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
     with joined() as world, Stop(config.run, loop.max_hours) as stop:
-        require_shareable(config, loop, world)
+        require_possible(config, loop, world)
         _train(config, loop, stop, report if report and world.is_first else Report(), world)
     return config.run
 
@@ -113,12 +113,14 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     )
 
 
-def require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
-    """Raises SoraditError for a training that can't be shared out as it is asked to."""
+def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+    """Raises SoraditError for what can't be asked for together, or of so many processes."""
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
     if loop.accumulate > 1 and config.component == "text_encoder":
         raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.snapshots and (config.component != "transformer" or config.lora is not None):
+        raise SoraditError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 

@@ -5,6 +5,7 @@ RUN/lora/                                                                       
 RUN/config.json                                                                    what was asked for
 RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
 RUN/samples/step-00000500/                                                         the same prompts, now and then
+RUN/snapshots/                                                                     soradit average RUN
 RUN/checkpoints/                                                                   what resume needs
 RUN/last                                                                           names the newest of them
 """
@@ -35,6 +36,7 @@ from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
 from soradit.training.config import LoopConfig
 from soradit.training.samples import drop_later_samples
+from soradit.training.snapshots import drop_later_snapshots
 
 RUN_CONFIG = "config.json"
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -271,10 +273,12 @@ def _value(value: Any, other: Any) -> str:
 
 
 def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
-    """What the run did after ``checkpoint`` is over: later checkpoints are set aside, later samples removed."""
+    """What the run did after ``checkpoint`` is over: later checkpoints are set aside, the rest removed."""
     if moved := set_aside_later(run, checkpoint):
         report.note(f"turning back: {', '.join(c.name for c in moved)} set aside in {moved[0].parent}")
-    drop_later_samples(run, read_state(checkpoint)["step"])
+    step = read_state(checkpoint)["step"]
+    drop_later_samples(run, step)
+    drop_later_snapshots(run, step)
 
 
 @contextmanager

@@ -25,9 +25,12 @@ from soradit.training.journal import Journal
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.randomness import generator
+from soradit.training.snapshots import list_snapshots
 from soradit.training.stop import Stop
 
-CONFIG = LoopConfig(steps=6, batch_size=8, learning_rate=0.01, warmup_steps=1, evaluate_every=3, checkpoint_every=2)
+CONFIG = LoopConfig(
+    steps=6, batch_size=8, learning_rate=0.01, warmup_steps=1, snapshots=2, evaluate_every=3, checkpoint_every=2
+)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -115,12 +118,14 @@ def figures(folder: Path) -> list[list[float]]:
 def assert_same_end(folder: Path, other: Path) -> None:
     torch.testing.assert_close(torch.tensor(figures(folder)), torch.tensor(figures(other)), rtol=1e-4, atol=1e-5)
     first, second = (list_checkpoints(f)[-1] for f in (folder, other))
-    for file in ("model", "ema", "optimizer"):
-        a, b = load_file(first / f"{file}.safetensors"), load_file(second / f"{file}.safetensors")
+    assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
+    files = [*first.glob("*.safetensors"), *(snapshot.path for snapshot in list_snapshots(folder))]
+    assert len(files) == 3 + 2 + 2 * 2
+    for file in files:
+        a, b = load_file(file), load_file(other / file.relative_to(folder))
         assert a.keys() == b.keys()
-        assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
         for name in a:
-            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(a[name].float(), b[name].float(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture
