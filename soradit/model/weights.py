@@ -112,6 +112,10 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     return _load(Autoencoder, AutoencoderConfig, folder / "vae")
 
 
+def load_autoencoder_config(folder: Path) -> AutoencoderConfig:
+    return _config(AutoencoderConfig, folder / "vae" / "config.json")
+
+
 def load_encoder_only(folder: Path) -> Autoencoder:
     """An autoencoder with the folder's encoder, frozen, and a decoder yet to be fitted and trained."""
     autoencoder: Autoencoder = _load(Autoencoder, AutoencoderConfig, folder / "vae", only="encoder.")

@@ -15,8 +15,10 @@ WELL_MET = 0.05
 def average(run: Path, output: Path, *, length: float, step: int | None = None, report: Report | None = None) -> Path:
     """Write the run's weights, averaged with ``length`` (see ``soradit.training.snapshots``), to ``output``.
 
-    ``step`` is that of the snapshot where the average ends; None is the last. The folder appears whole. Raises SoraditError when
-    it is there already or can't be written, and for a run without snapshots, or a length out of their reach.
+    ``step`` is that of the snapshot where the average ends; None is the last. The folder appears whole.
+
+    Raises SoraditError when it is there already or can't be written, and for a run without snapshots, or a length out
+    of their reach.
     """
     require_new(output)
     find_weights(run)

@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -20,7 +19,7 @@ from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
-from soradit.training.run import TrainConfig, prepare_run
+from soradit.training.run import TrainConfig, base_and_settings, prepare_run
 from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
 
@@ -35,6 +34,7 @@ class Estimate:
 
     clips: int
     """That can be trained on."""
+    held_out: int
     parameters: int
     trained_parameters: int
     tokens: int
@@ -50,11 +50,11 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        duration = timedelta(seconds=round(self.steps * self.seconds_per_step))
-        yield f"clips       {self.clips} to train on, {self.tokens} tokens each"
+        duration = _in_words(self.steps * self.seconds_per_step)
+        yield f"clips       {self.clips} to train on, {self.held_out} held out, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
         yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
-        yield f"in all      {self.steps} steps, {duration} h, and evaluations and samples"
+        yield f"in all      {self.steps} steps, {duration}, and evaluations and samples"
         yield f"memory      {self.memory_bytes / GB:.2f} GB"
         yield f"disk        {self.disk_bytes / GB:.2f} GB"
 
@@ -67,15 +67,16 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     if config.component != "transformer":
         raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
     require_possible(config, loop, ALONE)
-    clips = _clips_to_train_on(config, report)
+    base_and_settings(config)
+    clips, held_out = _usable_clips(config, report)
     with tempfile.TemporaryDirectory() as folder:
-        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips)
+        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips, held_out=held_out)
     _require_disk(config.run, estimate.disk_bytes)
     return estimate
 
 
-def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
-    """How many are left of training's side. Raises SoraditError where encoding them would."""
+def _usable_clips(config: TrainConfig, report: Report | None) -> tuple[int, int]:
+    """How many can be trained on, and evaluated on. Raises SoraditError where encoding them would."""
     rows = list(
         check(
             config.data,
@@ -89,11 +90,11 @@ def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
     )
     require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
     usable = {row.clip for row in rows if row.windows}
-    training, _ = split_clips([row.clip for row in rows])
-    return sum(clip in usable for clip in training)
+    training, held_out = (len(usable.intersection(part)) for part in split_clips([row.clip for row in rows]))
+    return training, held_out
 
 
-def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
+def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: int) -> Estimate:
     prepare_run(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -113,6 +114,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
     seconds = step_seconds(dit, shape, part, device=device, precision=precision) * loop.accumulate
     return Estimate(
         clips=clips,
+        held_out=held_out,
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,
         tokens=shape.num_tokens,
@@ -137,3 +139,9 @@ def _require_disk(run: Path, needed_bytes: float) -> None:
     if (free := shutil.disk_usage(there).free) < needed_bytes:
         needed = f"{needed_bytes / GB:.1f} GB are needed, {free / GB:.1f} GB are free"
         raise SoraditError(f"the disk of {run} is too small: {needed}: choose another with -o, or fewer --keep")
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -158,7 +158,7 @@ class Training:
             Ahead(self.draw, range(state.step, config.steps)) as batches,
             self.report.progress("training", config.steps) as progress,
         ):
-            self.look_around()  # the process before this one may have been stopped in the middle of it
+            self.look_around(clock=False)  # the process before this one may have been stopped in the middle of it
             for parts in batches:
                 figures = self.step(parts) | {"waited_seconds": batches.waited_seconds}
                 self.journal.add(state.step, figures)
@@ -187,9 +187,12 @@ class Training:
             losses.append(loss.detach())
         return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
 
-    def look_around(self) -> None:
-        """Held-out figures and samples of the averaged weights, where they are due and not there yet."""
-        config, poll = self.config, partial(self.stop.poll, clock=False)
+    def look_around(self, *, clock: bool = True) -> None:
+        """Snapshots, held-out figures and samples of the averaged weights, where they are due and not there yet.
+
+        What the process before this one was stopped in is done without looking at the ``clock``, lest it never be.
+        """
+        config, poll = self.config, partial(self.stop.poll, clock=clock)
         if config.snapshots and self.is_due(math.ceil(config.steps / config.snapshots)):
             self.save_snapshots()
         if self.is_due(config.evaluate_every):

@@ -22,11 +22,14 @@ from typing import Any
 from soradit.diffusion.process import PROCESSES
 from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError, StateSaved
+from soradit.model.autoencoder import AutoencoderConfig
 from soradit.model.dit import PRESETS
 from soradit.model.folder import INDEX, find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
     copy_component,
+    latent_grid,
+    load_autoencoder_config,
     load_generation_config,
     save_generation_config,
     save_text,
@@ -162,7 +165,7 @@ class TrainConfig:
 
 def prepare_run(config: TrainConfig) -> None:
     """Fill the run's folder with the weights to start from, less what is trained anew or no longer fits."""
-    base, generation = _base(config)
+    base, generation, asked = base_and_settings(config)
     is_fresh = _is_fresh(config, generation)
     outdated = {
         "transformer": {"transformer"} if is_fresh else set(),
@@ -192,16 +195,25 @@ def prepare_run(config: TrainConfig) -> None:
     for component in NEEDED[config.component]:
         if not has_component(config.run, component):
             raise SoraditError(f"the weights {base} have no {component}: name others with --weights")
-    save_generation_config(config.run, _changed(generation, config))
+    save_generation_config(config.run, asked)
     write_index(config.run)
 
 
-def _base(config: TrainConfig) -> tuple[Path | None, GenerationConfig]:
-    """The folder of weights to start from, if any is needed, and how they generate."""
-    if config.component == "vae" and config.fresh and config.weights is None:
-        return None, GenerationConfig()
-    base = find_weights(config.weights)
-    return base, load_generation_config(base)
+def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfig, GenerationConfig]:
+    """The folder of weights to start from, if any is needed, how they generate, and what the command makes of that.
+
+    Raises SoraditError for a size that they can't have; reads no weights, and so is quick.
+    """
+    from_nothing = config.component == "vae" and config.fresh
+    base = None if from_nothing and config.weights is None else find_weights(config.weights)
+    generation = GenerationConfig() if base is None else load_generation_config(base)
+    asked = _changed(generation, config)
+    if base is None or from_nothing or not has_component(base, "vae"):
+        autoencoder = AutoencoderConfig()
+    else:
+        autoencoder = load_autoencoder_config(base)
+    latent_grid(asked, autoencoder.token_size)
+    return base, generation, asked
 
 
 def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
