@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
+from soradit.media.clips import Clip
 from soradit.model.dit import DiT
 from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
@@ -64,6 +65,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    @property
+    def clips(self) -> list[Clip]:
+        """Those that windows are drawn from."""
+        return list(dict.fromkeys(segment.clip for segment in self.segments))
 
     def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
         """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
@@ -234,7 +240,7 @@ def _joined(examples: list[Noised]) -> Noised:
     return Noised(batch=Batch(**batch), noise=noise, t=t)
 
 
-def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:
+def cached_windows(clips: list[Clip], cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
     windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
