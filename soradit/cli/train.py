@@ -12,6 +12,9 @@ from soradit.cli.options import MAX_SEED, Buckets, Device, KeepDamaged, Precisio
 def train(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of captioned clips.", show_default=False)],
     run: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")] = Path("run"),
+    held_out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Clips to measure on.  [default: a few of DATA]")
+    ] = None,
     component: Annotated[str, typer.Option(help="transformer, vae, decoder or text_encoder.")] = "transformer",
     weights: Annotated[
         str | None, typer.Option(metavar="BASE", help="Weights to start from.  [default: the bundled ones]")
@@ -20,6 +23,15 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Size of a fresh transformer: tiny, skies, S, B, L, XL.")] = None,
     text_encoder: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
+    ] = None,
+    perceptual: Annotated[
+        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
+    ] = 0.0,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
+    ] = None,
+    sentences: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --teacher: everyday sentences, one a line.")
     ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
     lora: Annotated[
@@ -83,11 +95,15 @@ def train(
     config = TrainConfig(
         data=data,
         run=run,
+        held_out=held_out,
         component=component,
         weights=weights,
         fresh=fresh,
         preset=preset,
         text_encoder=text_encoder,
+        perceptual=perceptual,
+        teacher=teacher,
+        sentences=sentences,
         process=process,
         height=height,
         width=width,

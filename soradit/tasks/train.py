@@ -15,7 +15,7 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
-from soradit.model.folder import has_component
+from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
     latent_grid,
@@ -73,7 +73,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     began = time.monotonic()
     described = describe_run(config, loop)
     with undone_if_refused(config.run) if world.is_first else nullcontext():
-        clips = _split(config.data, report)
+        clips = _split(config, report)
         checkpoint = world.led(lambda: _begin(config, described, report))
         report = Logged(report, config.run) if world.is_first else report
         torch.manual_seed(loop.seed)
@@ -144,10 +144,14 @@ class Split:
     held_out: list[Clip]
 
 
-def _split(data: Path, report: Report) -> Split:
-    clips = find_clips(data)
+def _split(config: TrainConfig, report: Report) -> Split:
+    clips = find_clips(config.data)
+    if config.held_out is not None:
+        held_out = find_clips(config.held_out)
+        report.note(f"{len(clips)} clips in {config.data} to train on; {len(held_out)} in {config.held_out} held out")
+        return Split(training=clips, held_out=held_out)
     training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {data}: {len(training)} to train on, {len(held_out)} held out")
+    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
     if not held_out:
         report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
     return Split(training=training, held_out=held_out or training)
@@ -195,8 +199,17 @@ def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     objective = _reconstruction(model, config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
-        objective.fit(encoder=True)
+        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
     return objective
+
+
+def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
+    """That of the weights that the command names, where its latents are of the fresh one's shape."""
+    if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
+        return None
+    before = load_autoencoder(base)
+    shapes = {(config.token_size, config.latent_channels) for config in (before.config, fresh)}
+    return before if len(shapes) == 1 else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -228,16 +241,22 @@ def _reconstruction(
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),
+        perceptual=config.perceptual,
     )
 
 
 def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     from soradit.model.text import TextEncoderConfig, new_text_encoder
+    from soradit.training.teacher import prepare_lessons
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 
+    captions = [caption for clip in clips.training for caption in clip.captions]
+    lessons = None
+    if config.teacher is not None and config.sentences is not None:
+        lessons = prepare_lessons(config.teacher, config.sentences, captions, report)
     if not has_component(config.run, "text_encoder"):
-        captions = [caption for clip in clips.training for caption in clip.captions]
-        save_text(config.run, new_text_encoder(captions, TextEncoderConfig(), loop.seed))
+        texts = [*captions, *(lessons.sentences if lessons else ())]
+        save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
     encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
     usable = set(encoded.clips)
     training, held_out = (
@@ -254,6 +273,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=choose_device(config.device),
+        lessons=lessons,
     )
 
 

@@ -97,6 +97,8 @@ class TrainConfig:
 
     data: Path
     run: Path
+    held_out: Path | None = None
+    """Folder of clips to measure on; None is a twentieth of ``data``, by a hash of names."""
     component: str = "transformer"
     weights: str | None = None
     """The folder of weights to start from; None is the bundled one."""
@@ -133,6 +135,12 @@ class TrainConfig:
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
     """Of several processes, let each keep but a part of weights and optimizer."""
+    perceptual: float = 0.0
+    """Weight of the autoencoder's perceptual loss."""
+    teacher: str | None = None
+    """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
+    sentences: Path | None = None
+    """Everyday sentences, one a line, that it does so with."""
     cache: Path | None = None
     """None is ``data``'s own, ``.soradit-cache`` in it."""
     resume: str = "auto"
@@ -152,6 +160,14 @@ class TrainConfig:
                 if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
                     option = field.name.replace("_", "-")
                     raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if (self.teacher is None) != (self.sentences is None):
+            raise SoraditError("--teacher and --sentences go together: give both, or neither")
+        if self.teacher is not None and self.component != "text_encoder":
+            raise SoraditError(f"--teacher is for --component text_encoder, not {self.component}")
+        if self.perceptual and self.component not in OF_AUTOENCODER:
+            raise SoraditError(f"--perceptual is for --component vae or decoder, not {self.component}")
+        if not 0 <= self.perceptual < math.inf:
+            raise SoraditError(f"perceptual must be 0 or more, not {self.perceptual}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise SoraditError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":
