@@ -13,7 +13,7 @@ from soradit.errors import SoraditError
 from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
-from soradit.tasks.check import check
+from soradit.tasks.check import Checked, check
 from soradit.tasks.train import require_possible, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
@@ -77,9 +77,23 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
 
 def _usable_clips(config: TrainConfig, report: Report | None) -> tuple[int, int]:
     """How many can be trained on, and evaluated on. Raises SoraditError where encoding them would."""
-    rows = list(
+    training = _checked(config.data, config, report)
+    if config.held_out is None:
+        parts = split_clips([row.clip for row in training])
+        rows = training
+    else:
+        held_out = _checked(config.held_out, config, report)
+        parts = [row.clip for row in training], [row.clip for row in held_out]
+        rows = training + held_out
+    require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
+    usable = {row.clip for row in rows if row.windows}
+    return len(usable.intersection(parts[0])), len(usable.intersection(parts[1]))
+
+
+def _checked(folder: Path, config: TrainConfig, report: Report | None) -> list[Checked]:
+    return list(
         check(
-            config.data,
+            folder,
             weights=config.weights,
             overrides={name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")},
             max_bad=1.0,
@@ -88,10 +102,6 @@ def _usable_clips(config: TrainConfig, report: Report | None) -> tuple[int, int]
             report=report,
         )
     )
-    require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
-    usable = {row.clip for row in rows if row.windows}
-    training, held_out = (len(usable.intersection(part)) for part in split_clips([row.clip for row in rows]))
-    return training, held_out
 
 
 def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: int) -> Estimate:

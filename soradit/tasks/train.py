@@ -84,7 +84,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
-            saved = f"{reason}: state saved before the first step, {kept} in {config.run}; run again to go on"
+            saved = f"{reason}: state saved before the first step, {kept}; run again to go on"
             append_to_log(config.run, saved)
             raise StateSaved(saved) from None
     if checkpoint is not None and world.is_first:
