@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
+from soradit.media.clips import Clip
 from soradit.model.dit import DiT
 from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.lora import save_lora
@@ -70,6 +71,11 @@ class Windows:
     def captions(self) -> Float[Tensor, "n pooled"]:
         """The pooled embeddings of all captions."""
         return torch.cat([pooled for key, (_, pooled) in self.text.items() if key != ("",)])
+
+    @property
+    def clips(self) -> list[Clip]:
+        """Those that windows are drawn from."""
+        return list(dict.fromkeys(segment.clip for segment in self.segments))
 
     def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
         """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
@@ -246,7 +252,7 @@ def _joined(examples: list[Noised]) -> Noised:
     return Noised(batch=Batch(**batch), noise=noise, t=t)
 
 
-def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:
+def cached_windows(clips: list[Clip], cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
     windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
