@@ -28,6 +28,7 @@ from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
+from soradit.model.familiar import Familiar, load_familiar
 from soradit.model.folder import Hashes, find_weights, identity, verify
 from soradit.model.weights import (
     MAX_TOKENS,
@@ -58,6 +59,7 @@ class Pipeline:
         device: torch.device,
         precision: torch.dtype,
         identity: str = "",
+        familiar: Familiar | None = None,
         offload: bool = False,
         report: Report | None = None,
     ) -> None:
@@ -65,7 +67,8 @@ class Pipeline:
         self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
         self.defaults = defaults
         self.device, self.precision = device, precision
-        self.identity, self.offload, self.report = identity, offload, report or Report()
+        self.identity, self.familiar = identity, familiar
+        self.offload, self.report = offload, report or Report()
 
     @classmethod
     def load(
@@ -93,6 +96,7 @@ class Pipeline:
             device=chosen,
             precision=choose_precision(precision, chosen),
             identity=identity(hashes),
+            familiar=load_familiar(folder / "transformer"),
             offload=offload,
             report=report,
         )
@@ -172,6 +176,12 @@ class Pipeline:
             raise SoraditError(f"{self.device} has too little memory for it: make a smaller or shorter video")
         half = len(requests) // 2
         return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
+
+    def is_far(self, prompt: str) -> bool:
+        """Whether a prompt is unlike all captions that the weights learnt from; False where they don't say."""
+        return (
+            bool(prompt.strip()) and self.familiar is not None and self.familiar.is_far(self.text_encoder([prompt])[1])
+        )
 
     def grid(self, request: Request) -> tuple[int, int, int]:
         """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""

@@ -43,6 +43,9 @@ def train(
     lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps until the learning rate is at its highest.")] = 100,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
+    snapshots: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Save N times what averages of any length are made of afterwards.")
+    ] = 0,
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
@@ -127,6 +130,7 @@ def train(
         learning_rate=lr,
         warmup_steps=warmup,
         ema_decay=ema,
+        snapshots=snapshots,
         seed=seed,
         evaluate_every=evaluate_every,
         sample_every=sample_every,

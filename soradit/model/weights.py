@@ -10,6 +10,7 @@ README.md                     the model card
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from soradit.model.autoencoder import Autoencoder
 from soradit.model.config import MAX_TOKENS as MAX_TOKENS
 from soradit.model.config import AutoencoderConfig, GenerationConfig, read_config
 from soradit.model.config import latent_grid as latent_grid
+from soradit.model.config import load_autoencoder_config as load_autoencoder_config
 from soradit.model.config import load_generation_config as load_generation_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import INDEX, SUMS, has_component, write_sums
@@ -97,6 +99,34 @@ def write_index(folder: Path) -> None:
     index = {"_class_name": "SoraditPipeline", "_soradit_version": soradit.__version__, **parts}
     _write_json(folder / INDEX, index)
     write_sums(folder)
+
+
+def save_with_transformer(
+    folder: Path, base: Path, config: DiTConfig, tensors: dict[str, torch.Tensor], *, card: str
+) -> None:
+    """A new folder of weights: the ``base``'s with another transformer, and ``card`` for its README.md.
+
+    It appears whole. Raises SoraditError when it can't be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for component in ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"):
+            copy_component(base, temporary, component)
+        save_transformer(temporary, config, tensors)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        write_index(temporary)
+        temporary.rename(folder)
+    except (SafetensorError, OSError) as error:
+        raise SoraditError(f"can't write {folder}: {first_line(error)}: choose another with -o") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """Raises SoraditError when it is there already; cheap: ask before any work."""
+    if folder.exists():
+        raise SoraditError(f"{folder}: exists already; choose another folder with -o")
 
 
 def copy_component(source: Path, target: Path, component: str) -> None:

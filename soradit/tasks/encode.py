@@ -322,7 +322,7 @@ def encode_folder(
     source = find_weights(weights)
     target = cache_folder or folder / CACHE_NAME
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    with Stop(target) as stop:
+    with Stop(target, report=report) as stop:
         try:
             encode(
                 find_clips(folder),

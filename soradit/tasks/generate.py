@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain, groupby
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from soradit.errors import SoraditError
@@ -311,6 +312,9 @@ def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
     for what, text in (("the prompt", request.prompt), ("the negative prompt", request.negative)):
         if text and (num_tokens := pipeline.text_encoder.count_tokens(text)) > max_tokens:
             yield f"{what} has {num_tokens} tokens: all after the first {max_tokens} are not used"
+    if pipeline.is_far(request.prompt):
+        prompt = shorten(request.prompt, 60, placeholder=" ...")
+        yield f"{prompt!r} is far from what these weights learnt: expect what they know instead"
     own, settings = pipeline.defaults, request.settings or pipeline.defaults
     if settings.steps < FEW_STEPS * own.steps:
         yield f"{settings.steps} steps are few: these weights use {own.steps}, and with fewer their pictures blur"

@@ -34,7 +34,7 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
-from soradit.training.log import Logged
+from soradit.training.log import Logged, append_to_log
 from soradit.training.loop import Objective, run_loop
 from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
@@ -61,9 +61,11 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    with joined() as world, Stop(config.run, loop.max_hours) as stop:
-        require_shareable(config, loop, world)
-        _train(config, loop, stop, report if report and world.is_first else Report(), world)
+    with joined() as world:
+        report = report if report and world.is_first else Report()
+        with Stop(config.run, loop.max_hours, report=report) as stop:
+            require_possible(config, loop, world)
+            _train(config, loop, stop, report, world)
     return config.run
 
 
@@ -82,7 +84,9 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
-            raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
+            saved = f"{reason}: state saved before the first step, {kept}; run again to go on"
+            append_to_log(config.run, saved)
+            raise StateSaved(saved) from None
     if checkpoint is not None and world.is_first:
         turn_back_to(config.run, checkpoint, report)
     if isinstance(objective, TransformerObjective):
@@ -113,12 +117,14 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     )
 
 
-def require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
-    """Raises SoraditError for a training that can't be shared out as it is asked to."""
+def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+    """Raises SoraditError for what can't be asked for together, or of so many processes."""
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
     if loop.accumulate > 1 and config.component == "text_encoder":
         raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.snapshots and (config.component != "transformer" or config.lora is not None):
+        raise SoraditError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 
