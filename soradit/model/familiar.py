@@ -17,8 +17,9 @@ from soradit.errors import SoraditError
 
 FILE = "prompts.safetensors"
 MAX_LANDMARKS = 256
-SLACK = 1.5
-"""How many times as far from the landmarks as captions are a prompt may be: other words for the same still are near."""
+SLACK = 2.5
+"""How many times as far from the landmarks as captions are a prompt may be. Measured on the bundled weights: all but one
+of evaluate's synonyms are within 2.5 times, a cat that plays the piano is at 4.6."""
 
 
 @dataclass(frozen=True, kw_only=True)
