@@ -18,7 +18,7 @@ from soradit.errors import SoraditError
 FILE = "prompts.safetensors"
 MAX_LANDMARKS = 256
 SLACK = 2.5
-"""How many times as far from the landmarks as captions are a prompt may be. Measured on the bundled weights: all but one
+"""How many times as far from the landmarks as captions are a prompt may be. Measured on the bundled weights: nearly all
 of evaluate's synonyms are within 2.5 times, a cat that plays the piano is at 4.6."""
 
 
