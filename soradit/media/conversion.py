@@ -1,5 +1,6 @@
 """A decoded frame, whatever its pixels are -> the RGB that a player shows: upright, square pixels, SDR, over black."""
 
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from jaxtyping import UInt8
 
-from soradit.media.hdr import to_sdr
+from soradit.media.hdr import PEAK_NITS, to_sdr
 
 # ITU-T H.273, tables 2 to 4, in ffmpeg's words. What is not here is unspecified or rare.
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "p3"}
@@ -66,15 +67,41 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     A matrix that leaves no picture (zeros) counts as none.
     """
     try:
-        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+        matrix = _side_data(frame, SideData.DISPLAYMATRIX)
     except ValueError:  # beside data of a kind that av does not know it tells the angle only, counterclockwise
         return _TURNS[-90 * round(frame.rotation / 90) % 360]
     if matrix is None:
         return Orientation()
-    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(transposed=True, upside_down=b < 0, mirrored=c < 0)
     return Orientation(upside_down=d < 0, mirrored=a < 0)
+
+
+def peak_nits_of(frame: av.VideoFrame) -> float | None:
+    """The brightest light that a PQ picture was graded for, in cd/m2; None where it does not say, and for others.
+
+    The brightest pixel (CTA-861.3, MaxCLL), or else the peak of the display that it was graded on (SMPTE ST 2086).
+    """
+    if transfer_of(frame) != "pq":
+        return None
+    try:
+        light, display = (
+            _side_data(frame, kind) for kind in (SideData.CONTENT_LIGHT_LEVEL, SideData.MASTERING_DISPLAY_METADATA)
+        )
+    except ValueError:
+        return None
+    brightest_pixel = struct.unpack("=2I", light)[0] if light else 0
+    if brightest_pixel or not display:
+        return brightest_pixel or None
+    *_, numerator, denominator, _, has_luminance = struct.unpack("=22i", display)  # AVMasteringDisplayMetadata
+    return numerator / denominator if has_luminance and numerator > 0 and denominator > 0 else None
+
+
+def _side_data(frame: av.VideoFrame, kind: SideData) -> bytes | None:
+    """Raises ValueError where a frame also has data of a kind that av does not know."""
+    data = frame.side_data.get(kind)  # type: ignore[call-overload]
+    return None if data is None else bytes(data)
 
 
 def transfer_of(frame: av.VideoFrame) -> str | None:
@@ -97,11 +124,15 @@ def matrix_of(frame: av.VideoFrame) -> str:
 class Converter:
     """Turns frames into RGB of one size: upright, scaled to cover it, cropped at the centre, never distorted."""
 
-    def __init__(self, *, height: int, width: int, pixel_aspect: Fraction, orientation: Orientation) -> None:
-        """``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height."""
-        self.size = (width, height) if orientation.transposed else (height, width)
+    def __init__(self, first: av.VideoFrame, *, height: int, width: int, pixel_aspect: Fraction) -> None:
+        """For frames of the stream that begins with ``first``, which tells for all how they are turned, and their peak.
+
+        ``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height.
+        """
+        self.orientation = orientation_of(first)
+        self.size = (width, height) if self.orientation.transposed else (height, width)
         self.pixel_aspect = pixel_aspect
-        self.orientation = orientation
+        self.peak_nits = peak_nits_of(first) or PEAK_NITS
         self._kind: tuple = ()
         self._graph: Graph | None = None
 
@@ -110,7 +141,7 @@ class Converter:
         if self._graph is None or kind != self._kind:  # also where a stream changes halfway
             self._kind, self._graph = kind, self._new_graph(frame)
         self._graph.vpush(frame)
-        return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame)))
+        return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame), self.peak_nits))
 
     def _new_graph(self, frame: av.VideoFrame) -> Graph:
         crop = self._crop(frame)
@@ -155,11 +186,11 @@ def _colour_options(frame: av.VideoFrame) -> str:
     return f"in_range={'pc' if full_range else 'tv'}:out_range=pc:in_color_matrix={matrix_of(frame)}"
 
 
-def _to_rgb(frame: av.VideoFrame, transfer: str | None) -> UInt8[np.ndarray, "h w 3"]:
+def _to_rgb(frame: av.VideoFrame, transfer: str | None, peak_nits: float) -> UInt8[np.ndarray, "h w 3"]:
     if frame.format.name == "gbrp":
         return np.stack([_plane(frame, index, np.uint8) for index in (2, 0, 1)], axis=-1)
     assert transfer is not None
-    rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer)
+    rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer, peak_nits)
     return np.rint(255 * rgb).astype(np.uint8).transpose(1, 2, 0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 
-from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, transfer_of
+from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, peak_nits_of, transfer_of
 from soradit.media.decoding import Damaged, open_video, reason
 from soradit.media.video import VideoInfo, describe, early_seconds
 
@@ -25,6 +25,7 @@ class Colour:
     primaries: str | None
     transfer: str | None
     bit_depth: int
+    peak_nits: float | None = None  # the brightest light in cd/m2 that PQ says it was graded for
 
     @property
     def is_hdr(self) -> bool:
@@ -85,6 +86,7 @@ def _colour(frame: av.VideoFrame) -> Colour:
         primaries=PRIMARIES.get(frame.color_primaries),
         transfer=transfer_of(frame),
         bit_depth=max(component.bits for component in frame.format.components),
+        peak_nits=peak_nits_of(frame),
     )
 
 

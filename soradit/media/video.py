@@ -64,9 +64,7 @@ def iterate_frames(
     with open_video(path, formats) as video:
         info = describe(video)
         height, width = size or (info.height, info.width)
-        convert = Converter(
-            height=height, width=width, pixel_aspect=video.header.pixel_aspect, orientation=orientation_of(video.first)
-        )
+        convert = Converter(video.first, height=height, width=width, pixel_aspect=video.header.pixel_aspect)
         shown = _until_damage(video.frames(start_seconds=start_seconds), on_damage)
         for frame, times in _sampled(shown, fps, start_seconds, early_seconds(float(video.header.time_base))):
             picture = convert(frame)
