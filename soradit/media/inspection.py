@@ -50,14 +50,11 @@ class Inspection:
         return math.ceil((self.seconds - early_seconds(self.tick_seconds)) * fps)
 
 
-def inspect_video(path: Path) -> Inspection:
-    """Decode a whole file, keeping none of it. Raises SoraditError when not even its first frame is readable."""
-    (inspection,) = filter(None, inspecting(path))
-    return inspection
-
-
 def inspecting(path: Path) -> Iterator[Inspection | None]:
-    """``inspect_video`` with signs of life: None from time to time, and at last the inspection."""
+    """Decode a whole file, keeping none of it: None from time to time, as a sign of life, and at last the inspection.
+
+    Raises SoraditError when not even its first frame is readable.
+    """
     times, damage = [], None
     with open_video(path) as video:
         try:
