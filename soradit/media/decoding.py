@@ -207,8 +207,6 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
                 with _opened(file, formats) as container:
                     stream = _largest_stream(container)
                     yield OpenVideo(_header(container, stream), partial(_decode, container, stream))
-    except av.ArgumentError as error:  # of the white list
-        raise Unreadable(f"{path}: is no video, but of another kind, or damaged") from error
     except (Damaged, av.FFmpegError) as error:
         raise Unreadable(f"{path}: {reason(error)}") from error
     except OSError as error:
@@ -251,8 +249,13 @@ def _opened(file: BinaryIO, formats: str) -> Iterator[InputContainer]:
         "metadata_errors": "replace",  # tags in an unknown encoding are no reason to refuse the pictures
         "io_open": _open_nothing_else,
     }
-    with iio.imopen(file, "r", plugin=_Opener, **options) as opener, opener.open() as container:
-        yield container
+    with iio.imopen(file, "r", plugin=_Opener, **options) as opener:
+        try:
+            container = opener.open()
+        except av.ArgumentError as error:  # of the white list
+            raise Damaged("not a readable video: it is of a kind that is not opened") from error
+        with container:
+            yield container
 
 
 def _open_nothing_else(url: str, flags: int, options: dict) -> None:

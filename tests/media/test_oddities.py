@@ -10,7 +10,6 @@ from test_reading import FRAMES, NUM_FRAMES, assert_same, ffmpeg, inspect, run, 
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
 
-
 DISPLAY = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(40000000,50)"
 
 
@@ -77,7 +76,10 @@ def test_an_animated_webp_is_not_read_whole_without_limit(tmp_path: Path, monkey
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"1\n00:00:00,000 --> 00:00:02,000\nHello\n\n" * 5, "is no video, but of another kind"),
+        (
+            b"1\n00:00:00,000 --> 00:00:02,000\nHello\n\n" * 5,
+            "not a readable video: it is of a kind that is not opened",
+        ),
         (b"<!DOCTYPE html><html>404</html>", "not a readable video"),
     ],
 )
