@@ -8,6 +8,7 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
+from einops import rearrange
 from jaxtyping import UInt8
 
 from soradit.media.hdr import PEAK_NITS, to_sdr
@@ -29,6 +30,7 @@ TRANSFERS = {
 }
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 HDR_TRANSFERS = ("pq", "hlg")
+_PACKED = (("format", "gbrp"), ("format", "rgb24"))  # in two steps: swscale's direct way is less exact
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,11 @@ class Converter:
         resize = ("scale", f"w={width}:h={height}:flags=bicubic+full_chroma_int:{_colour_options(frame)}")
         if has_alpha(frame):
             over_black = [to_full_range, ("format", "gbrap"), ("premultiply", "inplace=1")]
-            filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), ("format", "gbrp")]
+            filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), *_PACKED]
         elif transfer_of(frame) in HDR_TRANSFERS:
             filters = [crop, resize, ("format", "gbrpf32le")]
         else:
-            filters = [crop, resize, ("format", "gbrp")]
+            filters = [crop, resize, *_PACKED]
         return filter_graph(frame, filters)
 
     def _crop(self, frame: av.VideoFrame) -> tuple[str, str]:
@@ -187,13 +189,13 @@ def _colour_options(frame: av.VideoFrame) -> str:
 
 
 def _to_rgb(frame: av.VideoFrame, transfer: str | None, peak_nits: float) -> UInt8[np.ndarray, "h w 3"]:
-    if frame.format.name == "gbrp":
-        return np.stack([_plane(frame, index, np.uint8) for index in (2, 0, 1)], axis=-1)
+    if frame.format.name == "rgb24":
+        return rearrange(_plane(frame, 0, np.uint8, channels=3), "h (w c) -> h w c", c=3).copy()
     assert transfer is not None
     rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer, peak_nits)
     return np.rint(255 * rgb).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _plane(frame: av.VideoFrame, index: int, kind: type) -> np.ndarray:
+def _plane(frame: av.VideoFrame, index: int, kind: type, channels: int = 1) -> np.ndarray:
     plane = frame.planes[index]
-    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width * channels]
