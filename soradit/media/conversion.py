@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,6 +11,7 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
 from einops import rearrange
 from jaxtyping import UInt8
+from PIL import ExifTags, Image
 
 from soradit.media.hdr import PEAK_NITS, to_sdr
 
@@ -61,6 +63,25 @@ _TURNS = {
     180: Orientation(upside_down=True, mirrored=True),
     270: Orientation(transposed=True, upside_down=True),
 }
+# By EXIF's tag (CIPA DC-008, 4.6.5.1.6); 1 is upright.
+_EXIF_ORIENTATIONS = {
+    2: Orientation(mirrored=True),
+    3: _TURNS[180],
+    4: Orientation(upside_down=True),
+    5: Orientation(transposed=True),
+    6: _TURNS[90],
+    7: Orientation(transposed=True, upside_down=True, mirrored=True),
+    8: _TURNS[270],
+}
+
+
+def exif_orientation(path: Path) -> Orientation:
+    """Of a still, from which av gives the angle, but not whether it is mirrored. Garbage counts as upright."""
+    try:
+        with Image.open(path) as image:
+            return _EXIF_ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
+    except Exception:  # Pillow raises anything
+        return Orientation()
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
@@ -126,15 +147,17 @@ def matrix_of(frame: av.VideoFrame) -> str:
 class Converter:
     """Turns frames into RGB of one size: upright, scaled to cover it, cropped at the centre, never distorted."""
 
-    def __init__(self, first: av.VideoFrame, *, height: int, width: int, pixel_aspect: Fraction) -> None:
-        """For frames of the stream that begins with ``first``, which tells for all how they are turned, and their peak.
+    def __init__(
+        self, *, height: int, width: int, pixel_aspect: Fraction, orientation: Orientation, peak_nits: float | None
+    ) -> None:
+        """``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height.
 
-        ``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height.
+        ``peak_nits`` is the brightest light of HDR, in cd/m2; where it is None, 1000 are assumed.
         """
-        self.orientation = orientation_of(first)
-        self.size = (width, height) if self.orientation.transposed else (height, width)
+        self.size = (width, height) if orientation.transposed else (height, width)
         self.pixel_aspect = pixel_aspect
-        self.peak_nits = peak_nits_of(first) or PEAK_NITS
+        self.orientation = orientation
+        self.peak_nits = peak_nits or PEAK_NITS
         self._kind: tuple = ()
         self._graph: Graph | None = None
 

@@ -21,7 +21,7 @@ from imageio.core.v3_plugin_api import PluginV3
 from imageio.plugins.pyav import PyAVPlugin
 
 from soradit.errors import SoraditError
-from soradit.media.conversion import filter_graph
+from soradit.media.conversion import exif_orientation, filter_graph, orientation_of
 from soradit.media.webp import MAX_BYTES, animation_size, decode_webp, unhurried
 
 # Only what holds pictures itself: a playlist or an ffconcat script named clip.mp4 would open other files.
@@ -102,6 +102,7 @@ class OpenVideo:
         if first is None:
             raise Damaged("its video stream holds no frame")
         self.first = first
+        self.orientation = orientation_of(first)
         self.is_interlaced = False  # what has been decoded so far
         self.first_frame_seconds = first.time or 0.0
 
@@ -206,7 +207,10 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
             else:
                 with _opened(file, formats) as container:
                     stream = _largest_stream(container)
-                    yield OpenVideo(_header(container, stream), partial(_decode, container, stream))
+                    video = OpenVideo(_header(container, stream), partial(_decode, container, stream))
+                    if container.format.name in IMAGE_FORMATS.split(","):
+                        video.orientation = exif_orientation(path)
+                    yield video
     except (Damaged, av.FFmpegError) as error:
         raise Unreadable(f"{path}: {reason(error)}") from error
     except OSError as error:

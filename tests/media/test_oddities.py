@@ -4,11 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from test_reading import FRAMES, NUM_FRAMES, assert_same, ffmpeg, inspect, run, yuv
 
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff"])
+def test_stills_are_turned_and_mirrored_by_exif(tmp_path: Path, name: str, tag: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = tag
+    options = {"a.jpg": {"quality": 98, "subsampling": 0}, "a.webp": {"lossless": True}}.get(name, {})
+    Image.fromarray(FRAMES[0]).save(tmp_path / name, exif=exif, **options)
+    with Image.open(tmp_path / name) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert_same(read_video(tmp_path / name)[0], upright[None])
+
 
 DISPLAY = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(40000000,50)"
 
