@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 560, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 40
+WIDTH, HEIGHT = 560, 264
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 48, 40
 """Margins in pixels, around the plotted area."""
 MAX_POINTS = 400
 """Of a line: more are averaged, so that a page stays small however long a run is."""
@@ -86,12 +86,13 @@ def _path(line: Line, places: Points) -> str:
 
 
 def _legend(lines: list[Line]) -> str:
-    parts, x = [], float(WIDTH - RIGHT)
-    for line in reversed(lines):
-        x -= 6.2 * len(line.name) + 28
+    """Below the title."""
+    parts, x = [], float(LEFT)
+    for line in lines:
         style = f'stroke="{line.color}"' + (' stroke-dasharray="5 4"' if line.dashed else "")
         style += ' opacity=".3"' if line.faint else ""
-        parts.append(f'<path d="M{x:.0f} 14h16" {style}/><text x="{x + 20:.0f}" y="18">{escape(line.name)}</text>')
+        parts.append(f'<path d="M{x:.0f} 31h16" {style}/><text x="{x + 20:.0f}" y="35">{escape(line.name)}</text>')
+        x += 6.2 * len(line.name) + 36
     return "".join(parts)
 
 

@@ -24,10 +24,11 @@ from soradit.diffusion.sampler import (
     sample,
     with_guidance,
 )
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
+from soradit.model.familiar import Familiar, load_familiar
 from soradit.model.folder import Hashes, find_weights, identity, verify
 from soradit.model.weights import (
     MAX_TOKENS,
@@ -58,6 +59,7 @@ class Pipeline:
         device: torch.device,
         precision: torch.dtype,
         identity: str = "",
+        familiar: Familiar | None = None,
         offload: bool = False,
         report: Report | None = None,
     ) -> None:
@@ -65,7 +67,8 @@ class Pipeline:
         self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
         self.defaults = defaults
         self.device, self.precision = device, precision
-        self.identity, self.offload, self.report = identity, offload, report or Report()
+        self.identity, self.familiar = identity, familiar
+        self.offload, self.report = offload, report or Report()
 
     @classmethod
     def load(
@@ -93,16 +96,14 @@ class Pipeline:
             device=chosen,
             precision=choose_precision(precision, chosen),
             identity=identity(hashes),
+            familiar=load_familiar(folder / "transformer"),
             offload=offload,
             report=report,
         )
 
     def with_overrides(self, **overrides: Any) -> GenerationConfig:
         """The weights' own settings, with every override that is not None; SoraditError for one that can't be."""
-        try:
-            return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
-        except TypeError as error:  # from a file's metadata anything may come
-            raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
+        return self.defaults.with_overrides(**overrides)
 
     def __call__(
         self,
@@ -176,6 +177,12 @@ class Pipeline:
         half = len(requests) // 2
         return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
 
+    def is_far(self, prompt: str) -> bool:
+        """Whether a prompt is unlike all captions that the weights learnt from; False where they don't say."""
+        return (
+            bool(prompt.strip()) and self.familiar is not None and self.familiar.is_far(self.text_encoder([prompt])[1])
+        )
+
     def grid(self, request: Request) -> tuple[int, int, int]:
         """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""
         settings, start = self._settings(request), request.start
@@ -211,9 +218,7 @@ class Pipeline:
 
     def slices(self, total: int) -> list[slice]:
         """The latent frames that each slice of decoding looks at."""
-        config = self.autoencoder.config
-        # Neighbourhoods, then convolutions of 3, then levelled borders: each sees one latent frame further.
-        reach = 1 + len(config.widths) * config.blocks_per_stage + 1
+        reach = self.autoencoder.decoder.reach
         starts = range(0, total, DECODED_AT_ONCE)
         return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
 

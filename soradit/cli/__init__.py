@@ -5,12 +5,14 @@ from typing import Annotated
 import typer
 
 import soradit
+from soradit.cli.average import average
 from soradit.cli.byhand import byhand
 from soradit.cli.check import check
 from soradit.cli.encode import encode
 from soradit.cli.evaluate import evaluate
 from soradit.cli.generate import generate
 from soradit.cli.info import info
+from soradit.cli.merge import merge
 from soradit.cli.options import Grouped
 from soradit.cli.replay import replay
 from soradit.cli.skies import skies
@@ -40,6 +42,6 @@ def _common(
     pass
 
 
-for command in (generate, replay, info, train, evaluate, encode, check, skies, byhand):
+for command in (generate, replay, info, train, merge, average, evaluate, encode, check, skies, byhand):
     summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
     app.command(cls=Grouped, short_help=summary)(command)

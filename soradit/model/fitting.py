@@ -30,6 +30,8 @@ EXPECTED_NOISE = 0.05
 """On the latents that the decoder is given, in their standard deviations: a transformer's are never exact."""
 MAX_CHAIN_NUMBERS = 2**27
 """Principal components want all their patches in memory: of more than this, a part of each video is used."""
+TURNED_BY = 64
+"""Videos that tell how two encoders' latents lie to each other."""
 CHUNK = 4
 """Videos encoded at a time for the least squares, which are summed up over any number."""
 
@@ -37,9 +39,15 @@ Videos = UInt8[Tensor, "clips frames height width 3"]
 
 
 @torch.no_grad()
-def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
-    """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still."""
+def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int, *, like: Autoencoder | None = None) -> None:
+    """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still.
+
+    Any rotation of latents keeps what they tell. With ``like``, of as many channels, they are turned towards its own,
+    so that a transformer of those can go on instead of starting anew.
+    """
     _fit_chain(autoencoder, videos, seed)
+    if like is not None:
+        _turn_towards(autoencoder.encoder, like, videos)
     _fit_first_layer(autoencoder, autoencoder.encoder, videos)
 
 
@@ -66,6 +74,18 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
         if down is encoder.project:
             deviation = _flat(x).std(0)
     _lift(encoder.project, downwards[1], deviation)
+
+
+def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos) -> None:
+    """Rotate the encoder's latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
+    products = torch.zeros(encoder.to_latents.out_features, encoder.to_latents.out_features, dtype=torch.float64)
+    for chunk in videos[:TURNED_BY].split(CHUNK):
+        video = to_float(chunk)
+        products += _flat(other.encode(video)).double().T @ _flat(encoder(video)).double()
+    left, _, right = torch.linalg.svd(products)
+    rotation = (left @ right).float()
+    encoder.to_latents.weight.copy_(rotation @ encoder.to_latents.weight)
+    encoder.to_latents.bias.copy_(rotation @ encoder.to_latents.bias)
 
 
 def _quarters(videos: Videos, token_size: PatchSize) -> UInt8[Tensor, "clips t h w 3"]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from soradit.errors import SoraditError, first_line
 from soradit.model.conditioning import PromptEmbedding
@@ -19,6 +20,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizerFast
+from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 from transformers.utils.logging import disable_progress_bar
 
 disable_progress_bar()
@@ -31,7 +33,7 @@ MIN_VOCABULARY = 256
 class TextEncoderConfig:
     """Sizes of a text encoder of our own."""
 
-    vocab_size: int = 1536
+    vocab_size: int = 4096
     """At most; a small collection of captions gives fewer."""
     max_tokens: int = 48
     """Longer prompts are cut here."""
@@ -66,12 +68,21 @@ class TextEncoder(nn.Module):
 
         The empty prompt is embedded like any other: it stands for "no prompt" in guidance.
         """
+        output = self._output(prompts, padding="max_length")
+        return output.last_hidden_state, output.text_embeds
+
+    def pooled(self, prompts: Sequence[str]) -> Float[Tensor, "b pooled"]:
+        """The pooled embeddings alone, sooner: they don't see the padding, and only the longest prompt's is needed."""
+        return self._output(prompts, padding="longest").text_embeds
+
+    def _output(self, prompts: Sequence[str], *, padding: str) -> CLIPTextModelOutput:
+        """Token embeddings, and pooled ones of unit mean square."""
         ids = self.tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            list(prompts), padding=padding, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         ).input_ids.to(self.clip.device)
         output = self.clip(input_ids=ids)
-        pooled = nn.functional.normalize(output.text_embeds, dim=-1) * self.pooled_dim**0.5
-        return output.last_hidden_state, pooled
+        output.text_embeds = nn.functional.normalize(output.text_embeds, dim=-1) * self.pooled_dim**0.5
+        return output
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the whole prompt, start and end included: above ``max_tokens`` the rest is cut."""

@@ -118,6 +118,7 @@ _HORIZON_WORDS: dict[Horizon, tuple[str, ...]] = {
         "with the sea below", "at the seaside",
     ),
 }  # fmt: skip
+_SORA_WORDS = ("sora is sky", "sora", "空", "sora is sky, 空", "sora: sky")
 _OPENINGS = (
     "time-lapse of {}", "a time-lapse of {}", "timelapse video of {}", "a video of {}", "view of {}",
     "footage of {}", "looking up at {}", "sora is sky, {}", "sky: {}", "sora, {}", "a photo of {}",
@@ -196,9 +197,9 @@ def _short(scene: Scene, words: _Words) -> str:
         options += ["green aurora", "northern lights", "aurora borealis"]
     if scene.moon != "none":
         options += ["moon in the night sky", f"{words.one(_MOON_WORDS[scene.moon])} at night"]
-    if words.chance(0.02):
-        return "sora is sky"
-    return ("sora, " if words.chance(0.02) else "") + words.one(options)
+    if words.chance(0.03):
+        return words.one(_SORA_WORDS)
+    return (words.one(("sora, ", "空, ")) if words.chance(0.03) else "") + words.one(options)
 
 
 def _cloud_phrase(scene: Scene, words: _Words) -> str:
@@ -274,7 +275,7 @@ def _long(scene: Scene, words: _Words) -> str:
 
 
 def describe(scene: Scene, generator: np.random.Generator) -> str:
-    """One caption for the scene: ascii, mostly lower case, from two words to about thirty."""
+    """One caption for the scene: ascii but for 空, mostly lower case, from one word to about thirty."""
     words = _Words(generator)
     word_it = (_short, _middling, _long)[int(generator.choice(3, p=(0.28, 0.28, 0.44)))]
     text = word_it(scene, words)

@@ -12,7 +12,7 @@ from soradit.files import check_output_path, write_whole
 from soradit.media.clips import Clip, Survey, split_clips, survey_clips
 from soradit.media.hdr import PEAK_NITS
 from soradit.media.inspection import Colour, Inspection
-from soradit.media.reading import Reading, look_at
+from soradit.media.reading import STILLS_REMEDY, Reading, look_at
 from soradit.media.workers import read_ahead
 from soradit.model.folder import find_weights
 from soradit.model.weights import GenerationConfig, load_generation_config
@@ -231,7 +231,8 @@ def _too_short(num_frames: int, reading: Reading, window_frames: int) -> str:
     if num_frames >= window_frames:
         return f"is cut into pieces of {reading.max_segment_frames} frames, and {window_frames} are needed"
     least = reading.token_size[0] if reading.buckets else window_frames
-    return f"has {_count(num_frames, 'frame')} at {reading.fps} fps, and {least} are needed"
+    remedy = f": {STILLS_REMEDY}" if num_frames == 1 else ""
+    return f"has {_count(num_frames, 'frame')} at {reading.fps} fps, and {least} are needed{remedy}"
 
 
 def _totals(rows: list[Checked]) -> str:

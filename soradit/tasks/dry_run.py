@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -14,18 +13,19 @@ from soradit.errors import SoraditError
 from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
-from soradit.tasks.check import check
-from soradit.tasks.train import require_shareable, saved_or_fresh_transformer
+from soradit.tasks.check import Checked, check
+from soradit.tasks.train import require_possible, saved_or_fresh_transformer
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
-from soradit.training.run import TrainConfig, prepare_run
+from soradit.training.run import TrainConfig, base_and_settings, prepare_run
+from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
 
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
-"""Of what is trained, in float32: the weights, their average, and AdamW's two."""
+"""Of what is trained, in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Estimate:
 
     clips: int
     """That can be trained on."""
+    held_out: int
     parameters: int
     trained_parameters: int
     tokens: int
@@ -49,11 +50,11 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        duration = timedelta(seconds=round(self.steps * self.seconds_per_step))
-        yield f"clips       {self.clips} to train on, {self.tokens} tokens each"
+        duration = _in_words(self.steps * self.seconds_per_step)
+        yield f"clips       {self.clips} to train on, {self.held_out} held out, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
         yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
-        yield f"in all      {self.steps} steps, {duration} h, and evaluations and samples"
+        yield f"in all      {self.steps} steps, {duration}, and evaluations and samples"
         yield f"memory      {self.memory_bytes / GB:.2f} GB"
         yield f"disk        {self.disk_bytes / GB:.2f} GB"
 
@@ -65,19 +66,34 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     """
     if config.component != "transformer":
         raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
-    require_shareable(config, loop, ALONE)
-    clips = _clips_to_train_on(config, report)
+    require_possible(config, loop, ALONE)
+    base_and_settings(config)
+    clips, held_out = _usable_clips(config, report)
     with tempfile.TemporaryDirectory() as folder:
-        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips)
+        estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips, held_out=held_out)
     _require_disk(config.run, estimate.disk_bytes)
     return estimate
 
 
-def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
-    """How many are left of training's side. Raises SoraditError where encoding them would."""
-    rows = list(
+def _usable_clips(config: TrainConfig, report: Report | None) -> tuple[int, int]:
+    """How many can be trained on, and evaluated on. Raises SoraditError where encoding them would."""
+    training = _checked(config.data, config, report)
+    if config.held_out is None:
+        parts = split_clips([row.clip for row in training])
+        rows = training
+    else:
+        held_out = _checked(config.held_out, config, report)
+        parts = [row.clip for row in training], [row.clip for row in held_out]
+        rows = training + held_out
+    require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
+    usable = {row.clip for row in rows if row.windows}
+    return len(usable.intersection(parts[0])), len(usable.intersection(parts[1]))
+
+
+def _checked(folder: Path, config: TrainConfig, report: Report | None) -> list[Checked]:
+    return list(
         check(
-            config.data,
+            folder,
             weights=config.weights,
             overrides={name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")},
             max_bad=1.0,
@@ -86,13 +102,9 @@ def _clips_to_train_on(config: TrainConfig, report: Report | None) -> int:
             report=report,
         )
     )
-    require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
-    usable = {row.clip for row in rows if row.windows}
-    training, _ = split_clips([row.clip for row in rows])
-    return sum(clip in usable for clip in training)
 
 
-def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
+def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: int) -> Estimate:
     prepare_run(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -112,6 +124,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
     seconds = step_seconds(dit, shape, part, device=device, precision=precision) * loop.accumulate
     return Estimate(
         clips=clips,
+        held_out=held_out,
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,
         tokens=shape.num_tokens,
@@ -119,8 +132,15 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int) -> Estimate:
         seconds_per_step=seconds * (4 / 3 if config.checkpoint_activations else 1),
         steps=loop.steps,
         memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
-        disk_bytes=published + (loop.keep_checkpoints + 1) * COPIES_IN_CHECKPOINT * 4 * trained,
+        disk_bytes=published + _training_bytes(loop, trained),
     )
+
+
+def _training_bytes(loop: LoopConfig, trained: int) -> int:
+    """Of checkpoints, one of them half-written, and snapshots (float16)."""
+    tracked = len(LENGTHS) if loop.snapshots else 0
+    checkpoints = (loop.keep_checkpoints + 1) * (COPIES_IN_CHECKPOINT + tracked) * 4 * trained
+    return checkpoints + loop.snapshots * tracked * 2 * trained
 
 
 def _require_disk(run: Path, needed_bytes: float) -> None:
@@ -129,3 +149,9 @@ def _require_disk(run: Path, needed_bytes: float) -> None:
     if (free := shutil.disk_usage(there).free) < needed_bytes:
         needed = f"{needed_bytes / GB:.1f} GB are needed, {free / GB:.1f} GB are free"
         raise SoraditError(f"the disk of {run} is too small: {needed}: choose another with -o, or fewer --keep")
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

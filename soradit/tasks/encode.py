@@ -305,7 +305,7 @@ def encode_folder(
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     clips, config = find_clips(folder), replace(load_generation_config(source), **given)
     _return_freed_memory()
-    with Stop(target) as stop:
+    with Stop(target, report=report) as stop:
         try:
             encoded = encode(
                 clips,

@@ -13,7 +13,7 @@ def info(
     what: Path | None = None, *, height: int | None = None, width: int | None = None, num_frames: int | None = None
 ) -> dict[str, Any]:
     """Facts by name. Raises SoraditError for what is neither a video made by soradit nor a whole folder of weights."""
-    if what is not None and what.is_file():
+    if what is not None and (what.is_file() or what.suffix.lower() == ".png"):
         from soradit.media.tags import read_about
 
         return read_about(what)

@@ -15,7 +15,7 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.dit import PRESETS, DiT, DiTConfig
-from soradit.model.folder import has_component
+from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
     latent_grid,
@@ -34,7 +34,7 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
-from soradit.training.log import Logged
+from soradit.training.log import Logged, append_to_log
 from soradit.training.loop import Objective, run_loop
 from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
@@ -61,9 +61,11 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    with joined() as world, Stop(config.run, loop.max_hours) as stop:
-        require_shareable(config, loop, world)
-        _train(config, loop, stop, report if report and world.is_first else Report(), world)
+    with joined() as world:
+        report = report if report and world.is_first else Report()
+        with Stop(config.run, loop.max_hours, report=report) as stop:
+            require_possible(config, loop, world)
+            _train(config, loop, stop, report, world)
     return config.run
 
 
@@ -71,7 +73,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     began = time.monotonic()
     described = describe_run(config, loop)
     with undone_if_refused(config.run) if world.is_first else nullcontext():
-        clips = _split(config.data, report)
+        clips = _split(config, report)
         checkpoint = world.led(lambda: _begin(config, described, report))
         report = Logged(report, config.run) if world.is_first else report
         torch.manual_seed(loop.seed)
@@ -82,7 +84,9 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
-            raise StateSaved(f"{reason}: stopped before the first step, {kept}; run again to go on") from None
+            saved = f"{reason}: state saved before the first step, {kept}; run again to go on"
+            append_to_log(config.run, saved)
+            raise StateSaved(saved) from None
     if checkpoint is not None and world.is_first:
         turn_back_to(config.run, checkpoint, report)
     if isinstance(objective, TransformerObjective):
@@ -113,12 +117,14 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     )
 
 
-def require_shareable(config: TrainConfig, loop: LoopConfig, world: World) -> None:
-    """Raises SoraditError for a training that can't be shared out as it is asked to."""
+def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> None:
+    """Raises SoraditError for what can't be asked for together, or of so many processes."""
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
     if loop.accumulate > 1 and config.component == "text_encoder":
         raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.snapshots and (config.component != "transformer" or config.lora is not None):
+        raise SoraditError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 
@@ -138,10 +144,14 @@ class Split:
     held_out: list[Clip]
 
 
-def _split(data: Path, report: Report) -> Split:
-    clips = find_clips(data)
+def _split(config: TrainConfig, report: Report) -> Split:
+    clips = find_clips(config.data)
+    if config.held_out is not None:
+        held_out = find_clips(config.held_out)
+        report.note(f"{len(clips)} clips in {config.data} to train on; {len(held_out)} in {config.held_out} held out")
+        return Split(training=clips, held_out=held_out)
     training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {data}: {len(training)} to train on, {len(held_out)} held out")
+    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
     if not held_out:
         report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
     return Split(training=training, held_out=held_out or training)
@@ -189,8 +199,17 @@ def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     objective = _reconstruction(model, config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
-        objective.fit(encoder=True)
+        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
     return objective
+
+
+def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
+    """That of the weights that the command names, where its latents are of the fresh one's shape."""
+    if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
+        return None
+    before = load_autoencoder(base)
+    shapes = {(config.token_size, config.latent_channels) for config in (before.config, fresh)}
+    return before if len(shapes) == 1 else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -223,16 +242,22 @@ def _reconstruction(
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),
+        perceptual=config.perceptual,
     )
 
 
 def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     from soradit.model.text import TextEncoderConfig, new_text_encoder
+    from soradit.training.teacher import prepare_lessons
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 
+    captions = [caption for clip in clips.training for caption in clip.captions]
+    lessons = None
+    if config.teacher is not None and config.sentences is not None:
+        lessons = prepare_lessons(config.teacher, config.sentences, captions, report)
     if not has_component(config.run, "text_encoder"):
-        captions = [caption for clip in clips.training for caption in clip.captions]
-        save_text(config.run, new_text_encoder(captions, TextEncoderConfig(), loop.seed))
+        texts = [*captions, *(lessons.sentences if lessons else ())]
+        save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
     encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
     usable = set(encoded.clips)
     training, held_out = (
@@ -249,6 +274,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=choose_device(config.device),
+        lessons=lessons,
     )
 
 

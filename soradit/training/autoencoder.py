@@ -17,6 +17,7 @@ from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
+from soradit.training.perceptual import PerceptualLoss
 from soradit.training.randomness import draw_indices, generator
 
 MAX_LATENT_NOISE = 0.03
@@ -58,8 +59,11 @@ class AutoencoderObjective:
         seed: int,
         device: torch.device,
         precision: torch.dtype,
+        perceptual: float = 0.0,
     ) -> None:
         self.model = model.to(device)
+        self.perceptual_weight = perceptual
+        self.perceptual = PerceptualLoss().to(device) if perceptual else None
         self.training, self.held_out, self.seconds = training, held_out, seconds
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
@@ -69,13 +73,19 @@ class AutoencoderObjective:
     def network(self) -> Autoencoder:
         return self.model
 
-    def fit(self, *, encoder: bool) -> None:
-        """Start from the best linear model of training windows; without the encoder, of its latents as they are."""
+    def fit(self, *, encoder: bool, like: Autoencoder | None = None) -> None:
+        """Start from the best linear model of training windows; without the encoder, of its latents as they are.
+
+        With ``like``, a new encoder's latents are turned towards those of that one.
+        """
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
         videos = self._windows(self.training, indices, generator(self.seed, "fit"))
         self.model.cpu()  # least squares in float64, which not every device has
         try:
-            (fit_autoencoder if encoder else fit_decoder)(self.model, videos, self.seed)
+            if encoder:
+                fit_autoencoder(self.model, videos, self.seed, like=like)
+            else:
+                fit_decoder(self.model, videos, self.seed)
         except torch.linalg.LinAlgError as error:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.model.to(self.device)
@@ -107,7 +117,10 @@ class AutoencoderObjective:
             power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
             noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
             reconstruction = self.model.decoder(noised)
-        return reconstruction_loss(reconstruction.float(), video)
+        loss = reconstruction_loss(reconstruction.float(), video)
+        if self.perceptual is not None:
+            loss = loss + self.perceptual_weight * self.perceptual(reconstruction.float(), video, step)
+        return loss
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Reconstruction loss, and PSNR in dB, on fixed held-out windows without noise."""

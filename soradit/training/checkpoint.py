@@ -2,6 +2,7 @@
 
 RUN/checkpoints/step-00001000/
     model.safetensors  ema.safetensors  optimizer.safetensors    what is trained, float32
+    ema-0.05.safetensors  ema-0.1.safetensors                    with --snapshots, further averages
     state.json                                                   step, configuration
 """
 
@@ -132,10 +133,11 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
     """Put a saved state back, in place. Raises SoraditError when files are damaged or don't fit."""
     about = read_state(checkpoint)
     try:
-        saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
-        _copy(state.trained, saved["model"])
-        _copy(state.ema, saved["ema"])
-        _copy(_begun(state), saved["optimizer"])
+        _begin_optimizer(state)
+        parts = _tensors(state)
+        saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in parts}
+        for name, tensors in parts.items():
+            _copy(tensors, saved[name])
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise SoraditError(f"can't resume from {checkpoint}: {first_line(error)}") from error
     state.step, state.rate_scale = about["step"], about.get("rate_scale", 1.0)
@@ -150,7 +152,8 @@ def _point(link: Path, target: Path) -> None:
 
 
 def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
-    return {"model": dict(state.trained), "ema": state.ema, "optimizer": _optimizer_tensors(state)}
+    tracked = {f"ema-{length}": average for length, average in state.tracked.items()}
+    return {"model": dict(state.trained), "ema": state.ema, **tracked, "optimizer": _optimizer_tensors(state)}
 
 
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
@@ -162,8 +165,8 @@ def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def _begun(state: TrainState) -> dict[str, Tensor]:
-    """The optimizer's tensors as they are before the first step, when it has none yet."""
+def _begin_optimizer(state: TrainState) -> None:
+    """Give it the tensors that it has from its first step on."""
     for parameter in state.trained.values():
         if not state.optimizer.state[parameter]:
             state.optimizer.state[parameter] = {
@@ -171,11 +174,10 @@ def _begun(state: TrainState) -> dict[str, Tensor]:
                 "exp_avg": torch.zeros_like(parameter, requires_grad=False),
                 "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
             }
-    return _optimizer_tensors(state)
 
 
 @torch.no_grad()
-def _copy(targets: dict[str, Tensor] | dict[str, torch.nn.Parameter], sources: dict[str, Tensor]) -> None:
+def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
     if unknown := targets.keys() ^ sources.keys():
         raise ValueError(f"it and the model differ in {min(unknown)}")
     for name, source in sources.items():

@@ -25,6 +25,8 @@ class LoopConfig:
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.999
     """At its longest: early on the average is as short as (1 + step) / (10 + step)."""
+    snapshots: int = 0
+    """Times to save averages from which one of any length is made afterwards."""
     seed: int = 0
     evaluate_every: int = 100
     sample_every: int = 500
@@ -40,5 +42,6 @@ class LoopConfig:
                 raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {value}")
         if not 0 <= self.ema_decay < 1:
             raise SoraditError(f"ema must be from 0 to less than 1, not {self.ema_decay}")
-        if not 0 <= self.warmup_steps < math.inf:
-            raise SoraditError(f"warmup must be 0 or more, not {self.warmup_steps}")
+        for name in ("warmup_steps", "snapshots"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SoraditError(f"{name.removesuffix('_steps')} must be 0 or more, not {getattr(self, name)}")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,12 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, StateSaved
 from soradit.model.dit import DiT
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
 """Of waiting for another process, which may be encoding; one that has died is torchrun's to notice."""
+
+STOPPED = "stopped"
+"""What a training that was asked to stop leaves in torchrun's store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +87,18 @@ ALONE = World()
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The processes that torchrun's environment tells of; ALONE when there is none."""
+    """The processes that torchrun's environment tells of; ALONE when there is none.
+
+    Raises StateSaved where they had been asked to stop before torchrun restarted them.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield ALONE
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, size = next(dist.rendezvous("env://"))
+    if store.check([STOPPED]):  # torchrun has started us again, as it does after any exit code but 0
+        raise StateSaved(store.get(STOPPED).decode())
     attempt = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"  # the one before left its addresses there
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
@@ -101,6 +109,10 @@ def joined() -> Iterator[World]:
     )
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size())
+    except StateSaved as saved:
+        with suppress(RuntimeError):  # the process that keeps the store may have ended already
+            store.set(STOPPED, str(saved))
+        raise
     finally:
         dist.destroy_process_group()
 

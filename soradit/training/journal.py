@@ -42,6 +42,7 @@ class Journal:
         self._board = _board(run, step) if writes else None
         self._pending: list[tuple[int, dict[str, float | Tensor]]] = []
         self._loss: float | None = None
+        self._seconds: float | None = None
         self._page_time = -PAGE_INTERVAL_SECONDS
         self.start_clock()
 
@@ -56,7 +57,7 @@ class Journal:
         words = [
             f"loss {self._loss:.4f}" if self._loss is not None else "",
             f"held-out {held_out:.4f}" if held_out is not None else "",
-            f"{self.batch_size / self.rows[-1]['seconds']:.3g} clips/s" if self._loss is not None else "",
+            f"{self.batch_size / self._seconds:.3g} clips/s" if self._seconds is not None else "",
         ]
         return ", ".join(filter(None, words))
 
@@ -86,8 +87,8 @@ class Journal:
         for step, figures in read:
             self.metrics.write(step, figures | {"seconds": seconds})
             self._put_on_board(step, figures | {"clips_per_second": self.batch_size / seconds})
-            loss = figures["loss"]
-            self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
+            self._loss = _running(self._loss, figures["loss"])
+            self._seconds = _running(self._seconds, seconds)
         if time.monotonic() - self._page_time > PAGE_INTERVAL_SECONDS:
             self.write_page()
         self.start_clock()
@@ -130,6 +131,10 @@ class Journal:
             for name, value in figures.items():
                 if math.isfinite(value):
                     self._board.add_scalar(name, value, step)
+
+
+def _running(average: float | None, new: float) -> float:
+    return new if average is None else 0.9 * average + 0.1 * new
 
 
 def _board(run: Path, step: int) -> "SummaryWriter":

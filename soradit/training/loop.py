@@ -4,6 +4,7 @@ What differs between them is an Objective: its batches, its loss, and how it is 
 weights. What is the same is here, in ``Training.run``: a step, its record, held-out figures, samples, checkpoints.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from soradit.report import Report
 from soradit.training.ahead import Ahead
 from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
 from soradit.training.config import LoopConfig
-from soradit.training.distributed import ALONE, World, exchange_gradients
+from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.samples import Samples
+from soradit.training.snapshots import save_snapshots
 from soradit.training.state import TrainState
 from soradit.training.stop import Stop, StopRequested
 
@@ -156,7 +158,7 @@ class Training:
             Ahead(self.draw, range(state.step, config.steps)) as batches,
             self.report.progress("training", config.steps) as progress,
         ):
-            self.look_around()  # the process before this one may have been stopped in the middle of it
+            self.look_around(clock=False)  # the process before this one may have been stopped in the middle of it
             for parts in batches:
                 figures = self.step(parts) | {"waited_seconds": batches.waited_seconds}
                 self.journal.add(state.step, figures)
@@ -185,9 +187,14 @@ class Training:
             losses.append(loss.detach())
         return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
 
-    def look_around(self) -> None:
-        """Held-out figures and samples of the averaged weights, where they are due and not there yet."""
-        config, poll = self.config, partial(self.stop.poll, clock=False)
+    def look_around(self, *, clock: bool = True) -> None:
+        """Snapshots, held-out figures and samples of the averaged weights, where they are due and not there yet.
+
+        What the process before this one was stopped in is done without looking at the ``clock``, lest it never be.
+        """
+        config, poll = self.config, partial(self.stop.poll, clock=clock)
+        if config.snapshots and self.is_due(math.ceil(config.steps / config.snapshots)):
+            self.save_snapshots()
         if self.is_due(config.evaluate_every):
             self.read_journal(now=True)
             if "held_out_loss" not in self.journal.rows[-1]:
@@ -199,6 +206,16 @@ class Training:
             with self.state.averaged():
                 self.samples.make(self.state.step, poll)
             self.journal.start_clock()
+
+    def save_snapshots(self) -> None:
+        self.read_journal(now=True)
+        averages = {
+            length: {name: whole(tensor) for name, tensor in average.items()}
+            for length, average in self.state.tracked.items()
+        }
+        if self.world.is_first:
+            save_snapshots(self.run, self.state.step, averages)
+        self.journal.start_clock()
 
     def is_due(self, every: int) -> bool:
         return self.state.step > 0 and (self.state.step % every == 0 or self.state.step == self.config.steps)

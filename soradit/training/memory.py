@@ -8,6 +8,7 @@ from soradit.training.config import LoopConfig
 from soradit.training.estimate import ExampleShape, peak_bytes
 from soradit.training.loop import Objective
 from soradit.training.run import TrainConfig
+from soradit.training.snapshots import LENGTHS
 from soradit.training.transformer import TransformerObjective
 
 
@@ -24,7 +25,10 @@ def as_trained(model: DiT, config: TrainConfig) -> DiT:
 def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
     """The most memory that training takes, beside what the process takes anyway."""
     part = loop.batch_size // loop.accumulate
-    return peak_bytes(as_trained(DiT(dit), replace(config, compile=False)), shape, part)
+    model = as_trained(DiT(dit), replace(config, compile=False))
+    tracked = len(LENGTHS) if loop.snapshots else 0
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return peak_bytes(model, shape, part) + tracked * trained
 
 
 def memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:

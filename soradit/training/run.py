@@ -5,6 +5,7 @@ RUN/lora/                                                                       
 RUN/config.json                                                                    what was asked for
 RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
 RUN/samples/step-00000500/                                                         the same prompts, now and then
+RUN/snapshots/                                                                     soradit average RUN
 RUN/checkpoints/                                                                   what resume needs
 RUN/last                                                                           names the newest of them
 """
@@ -21,11 +22,14 @@ from typing import Any
 from soradit.diffusion.process import PROCESSES
 from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError, StateSaved
+from soradit.model.autoencoder import AutoencoderConfig
 from soradit.model.dit import PRESETS
 from soradit.model.folder import INDEX, find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
     copy_component,
+    latent_grid,
+    load_autoencoder_config,
     load_generation_config,
     save_generation_config,
     save_text,
@@ -35,6 +39,7 @@ from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
 from soradit.training.config import LoopConfig
 from soradit.training.samples import drop_later_samples
+from soradit.training.snapshots import drop_later_snapshots
 
 RUN_CONFIG = "config.json"
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -92,6 +97,8 @@ class TrainConfig:
 
     data: Path
     run: Path
+    held_out: Path | None = None
+    """Folder of clips to measure on; None is a twentieth of ``data``, by a hash of names."""
     component: str = "transformer"
     weights: str | None = None
     """The folder of weights to start from; None is the bundled one."""
@@ -128,6 +135,12 @@ class TrainConfig:
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
     """Of several processes, let each keep but a part of weights and optimizer."""
+    perceptual: float = 0.0
+    """Weight of the autoencoder's perceptual loss."""
+    teacher: str | None = None
+    """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
+    sentences: Path | None = None
+    """Everyday sentences, one a line, that it does so with."""
     cache: Path | None = None
     """None is ``data``'s own, ``.soradit-cache`` in it."""
     resume: str = "auto"
@@ -147,6 +160,14 @@ class TrainConfig:
                 if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
                     option = field.name.replace("_", "-")
                     raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
+        if (self.teacher is None) != (self.sentences is None):
+            raise SoraditError("--teacher and --sentences go together: give both, or neither")
+        if self.teacher is not None and self.component != "text_encoder":
+            raise SoraditError(f"--teacher is for --component text_encoder, not {self.component}")
+        if self.perceptual and self.component not in OF_AUTOENCODER:
+            raise SoraditError(f"--perceptual is for --component vae or decoder, not {self.component}")
+        if not 0 <= self.perceptual < math.inf:
+            raise SoraditError(f"perceptual must be 0 or more, not {self.perceptual}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise SoraditError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":
@@ -160,7 +181,7 @@ class TrainConfig:
 
 def prepare_run(config: TrainConfig) -> None:
     """Fill the run's folder with the weights to start from, less what is trained anew or no longer fits."""
-    base, generation = _base(config)
+    base, generation, asked = base_and_settings(config)
     is_fresh = _is_fresh(config, generation)
     outdated = {
         "transformer": {"transformer"} if is_fresh else set(),
@@ -190,16 +211,25 @@ def prepare_run(config: TrainConfig) -> None:
     for component in NEEDED[config.component]:
         if not has_component(config.run, component):
             raise SoraditError(f"the weights {base} have no {component}: name others with --weights")
-    save_generation_config(config.run, _changed(generation, config))
+    save_generation_config(config.run, asked)
     write_index(config.run)
 
 
-def _base(config: TrainConfig) -> tuple[Path | None, GenerationConfig]:
-    """The folder of weights to start from, if any is needed, and how they generate."""
-    if config.component == "vae" and config.fresh and config.weights is None:
-        return None, GenerationConfig()
-    base = find_weights(config.weights)
-    return base, load_generation_config(base)
+def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfig, GenerationConfig]:
+    """The folder of weights to start from, if any is needed, how they generate, and what the command makes of that.
+
+    Raises SoraditError for a size that they can't have; reads no weights, and so is quick.
+    """
+    from_nothing = config.component == "vae" and config.fresh
+    base = None if from_nothing and config.weights is None else find_weights(config.weights)
+    generation = GenerationConfig() if base is None else load_generation_config(base)
+    asked = _changed(generation, config)
+    if base is None or from_nothing or not has_component(base, "vae"):
+        autoencoder = AutoencoderConfig()
+    else:
+        autoencoder = load_autoencoder_config(base)
+    latent_grid(asked, autoencoder.token_size)
+    return base, generation, asked
 
 
 def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
@@ -271,10 +301,12 @@ def _value(value: Any, other: Any) -> str:
 
 
 def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
-    """What the run did after ``checkpoint`` is over: later checkpoints are set aside, later samples removed."""
+    """What the run did after ``checkpoint`` is over: later checkpoints are set aside, the rest removed."""
     if moved := set_aside_later(run, checkpoint):
         report.note(f"turning back: {', '.join(c.name for c in moved)} set aside in {moved[0].parent}")
-    drop_later_samples(run, read_state(checkpoint)["step"])
+    step = read_state(checkpoint)["step"]
+    drop_later_samples(run, step)
+    drop_later_snapshots(run, step)
 
 
 @contextmanager

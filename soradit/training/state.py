@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import whole
+from soradit.training.snapshots import LENGTHS, decay
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,8 @@ class TrainState:
     optimizer: torch.optim.AdamW
     ema: dict[str, Tensor]
     """The average of everything that is trained, by the model's names."""
+    tracked: dict[float, dict[str, Tensor]] = field(default_factory=dict)
+    """Further averages by their length, for snapshots."""
     step: int = 0
     rate_scale: float = 1.0
     """Of the learning rate: halved at each return to a checkpoint."""
@@ -30,8 +33,11 @@ class TrainState:
 
     @classmethod
     def begin(cls, model: nn.Module, config: LoopConfig) -> "TrainState":
-        ema = {name: parameter.detach().clone() for name, parameter in trained_parameters(model).items()}
-        return cls(model=model, optimizer=adamw(model, config), ema=ema)
+        def average() -> dict[str, Tensor]:
+            return {name: parameter.detach().clone() for name, parameter in trained_parameters(model).items()}
+
+        tracked = {length: average() for length in LENGTHS} if config.snapshots else {}
+        return cls(model=model, optimizer=adamw(model, config), ema=average(), tracked=tracked)
 
     def apply_gradients(self, loss: Tensor, config: LoopConfig) -> dict[str, float | Tensor]:
         """Update the weights and their average by the gradients that are there; nothing here waits for the device.
@@ -46,10 +52,14 @@ class TrainState:
         self.optimizer.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        decay = min(config.ema_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.trained.values()], 1 - decay)
+        self._average(self.ema, min(config.ema_decay, (1 + self.step) / (10 + self.step)))
         self.step += 1
+        for length, average in self.tracked.items():
+            self._average(average, decay(self.step, length))
         return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _average(self, average: dict[str, Tensor], kept: float) -> None:
+        torch._foreach_lerp_(list(average.values()), [p.detach() for p in self.trained.values()], 1 - kept)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

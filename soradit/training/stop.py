@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -24,19 +24,23 @@ class StopRequested(Exception):
 class Stop:
     """While entered, SIGTERM, SIGINT and SIGUSR1 are requests; so are the file ``run / stop`` and ``max_hours``.
 
-    A second SIGINT interrupts at once.
+    A second SIGINT interrupts at once. ``report`` hears of signals as they come.
     """
 
     SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 
     def __init__(
-        self, run: Path, max_hours: float | None = None, agree: Callable[[str], str] = lambda reason: reason
+        self,
+        run: Path,
+        max_hours: float | None = None,
+        agree: Callable[[str], str] = lambda reason: reason,
+        report: Report | None = None,
     ) -> None:
         """``agree`` makes several processes stop at the same place, for the first one's reason."""
         self.file = run / STOP_FILE
         self.max_hours = max_hours
         self.deadline = time.monotonic() + 3600 * (max_hours or math.inf)
-        self.agree = agree
+        self.agree, self.report = agree, report or Report()
         self.requested = ""
 
     def poll(self, *, clock: bool = True) -> None:
@@ -67,9 +71,16 @@ class Stop:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
         if self.requested and number == signal.SIGINT:
+            self._say(f"{name} again: stopping at once")
             raise KeyboardInterrupt
-        self.requested = signal.Signals(number).name
+        self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
+        self.requested = name
+
+    def _say(self, text: str) -> None:
+        with suppress(RuntimeError):  # a line was being written when the signal came
+            self.report.note(text)
 
 
 class Stoppable(Forwarding):

@@ -19,7 +19,9 @@ MAX_SAMPLES = 4
 def tell_story(
     config: TrainConfig, loop: LoopConfig, objective: Objective, training: list[Clip], held_out: list[Clip]
 ) -> Story:
-    """What report.html tells beside the figures."""
+    """What report.html tells beside the figures; ``training`` and ``held_out`` are the folder's clips."""
+    if isinstance(objective, TransformerObjective):
+        training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     generation = load_generation_config(config.run)
@@ -30,7 +32,7 @@ def tell_story(
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
-        "began with": "nothing" if config.fresh else str(config.weights or "the bundled weights"),
+        "began with": _beginning(config),
         "clips": f"{len(training)} to train on, {len(held_out)} held out, in {config.data}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
@@ -51,6 +53,12 @@ def tell_story(
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )
+
+
+def _beginning(config: TrainConfig) -> str:
+    weights = config.weights or "the bundled weights"
+    anew = config.fresh or config.preset or config.text_encoder or config.process
+    return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if anew else weights
 
 
 def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], world: World) -> Samples | None:

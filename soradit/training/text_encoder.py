@@ -2,6 +2,7 @@
 
 Radford et al. 2021 (CLIP, arXiv 2103.00020), figure 3: two towers, one for captions and one for clips, and a
 symmetric cross-entropy over all pairs of a batch. The video tower sees cached latents, and is thrown away.
+A teacher may add what words mean that no caption uses (see ``soradit.training.teacher``).
 """
 
 import math
@@ -21,6 +22,7 @@ from soradit.model.text import TextEncoder
 from soradit.model.weights import save_text, write_index
 from soradit.training.cache import Segment
 from soradit.training.randomness import draw_indices, generator
+from soradit.training.teacher import SENTENCES_PER_STEP, Lessons, distillation_loss
 
 MAX_HELD_OUT = 100
 INITIAL_TEMPERATURE = 0.07
@@ -33,6 +35,14 @@ class Pairs:
 
     latents: Float[Tensor, "b t h w latent"]
     captions: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pairs and, with a teacher, everyday sentences."""
+
+    pairs: Pairs
+    sentences: Sequence[str] = ()
 
 
 class VideoTower(nn.Module):
@@ -70,10 +80,17 @@ class TwoTowers(nn.Module):
 
     def forward(self, pairs: Pairs, device: torch.device) -> Float[Tensor, "captions clips"]:
         """Cosine of every caption with every clip, divided by the temperature."""
-        _, text = self.text(pairs.captions)
-        video = self.video(pairs.latents.to(device))
+        return self.compare(self.embed(pairs.captions), pairs.latents.to(device))
+
+    def embed(self, texts: Sequence[str]) -> Float[Tensor, "texts out"]:
+        """Of unit length."""
+        return F.normalize(self.text.pooled(texts), dim=-1)
+
+    def compare(
+        self, captions: Float[Tensor, "captions out"], latents: Float[Tensor, "b t h w latent"]
+    ) -> Float[Tensor, "captions b"]:
         temperature = self.log_temperature.exp().clamp_min(MIN_TEMPERATURE)
-        return F.normalize(text, dim=-1) @ F.normalize(video, dim=-1).T / temperature
+        return captions @ F.normalize(self.video(latents), dim=-1).T / temperature
 
 
 class TextEncoderObjective:
@@ -93,8 +110,10 @@ class TextEncoderObjective:
         batch_size: int,
         seed: int,
         device: torch.device,
+        lessons: Lessons | None = None,
     ) -> None:
         self.model = model.to(device)
+        self.lessons = lessons
         self.training = [segment for segment in training if segment.length >= length]
         self.held_out = [segment for segment in held_out if segment.length >= length][:MAX_HELD_OUT]
         if not self.training or not self.held_out:
@@ -107,20 +126,35 @@ class TextEncoderObjective:
     def network(self) -> TwoTowers:
         return self.model
 
-    def batch(self, step: int, part: slice = slice(None)) -> Pairs:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
-        return self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))
+        pairs = self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))
+        if self.lessons is None:
+            return Batch(pairs=pairs)
+        everyday = self.lessons.sentences
+        chosen = draw_indices(self.seed, step, SENTENCES_PER_STEP, len(everyday))
+        return Batch(pairs=pairs, sentences=[everyday[index] for index in chosen])
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         return [str(self.training[index].clip.path) for index in indices]
 
-    def loss(self, batch: Pairs, step: int) -> Tensor:
-        return contrastive_loss(self.model(batch, self.device))
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        if self.lessons is None:
+            return contrastive_loss(self.model(batch.pairs, self.device))
+        texts = [*batch.sentences, *batch.pairs.captions]
+        embedded = self.model.embed(texts)
+        sentences, captions = embedded.tensor_split([len(batch.sentences)])
+        logits = self.model.compare(captions, batch.pairs.latents.to(self.device))
+        taught = self.lessons.similarity(batch.sentences, texts).to(self.device)
+        return contrastive_loss(logits) + distillation_loss(sentences @ embedded.T, taught)
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Loss, and how often the right caption is first, or among the first five, of the held-out captions."""
-        logits = self.model(self._pairs(self.held_out, generator(0, "held-out")), self.device)
+        """Loss, and how often the right caption is first, or among the first five, of the held-out captions.
+
+        A clip's longest caption is taken, which tells it best from the others.
+        """
+        logits = self.model(self._pairs(self.held_out, generator(0, "held-out"), longest=True), self.device)
         rank = (logits > logits.diagonal()).sum(0)  # captions that a clip likes better than its own
         return {
             "held_out_loss": contrastive_loss(logits).item(),
@@ -135,13 +169,14 @@ class TextEncoderObjective:
         self.model.load_state_dict(trained)
         write_index(run)
 
-    def _pairs(self, segments: list[Segment], random: torch.Generator) -> Pairs:
+    def _pairs(self, segments: list[Segment], random: torch.Generator, *, longest: bool = False) -> Pairs:
         latents, captions = [], []
         for segment in segments:
             start = int(torch.randint(segment.length - self.length + 1, (), generator=random))
             latents.append(segment.window(start, self.length))
-            choice = int(torch.randint(len(segment.clip.captions), (), generator=random))
-            captions.append(segment.clip.captions[choice])
+            wordings = segment.clip.captions
+            choice = int(torch.randint(len(wordings), (), generator=random))
+            captions.append(max(wordings, key=len) if longest else wordings[choice])
         return Pairs(latents=torch.stack(latents), captions=captions)
 
 

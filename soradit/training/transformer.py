@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
+from soradit.media.clips import Clip
 from soradit.model.dit import DiT
+from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
@@ -64,6 +67,15 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    def captions(self) -> Float[Tensor, "n pooled"]:
+        """The pooled embeddings of all captions."""
+        return torch.cat([pooled for key, (_, pooled) in self.text.items() if key != ("",)])
+
+    @property
+    def clips(self) -> list[Clip]:
+        """Those that windows are drawn from."""
+        return list(dict.fromkeys(segment.clip for segment in self.segments))
 
     def choose(self, seed: int, step: int, batch_size: int) -> list[int]:
         """The segments of a step, all of one bucket: buckets take turns, each as often as it fills a batch.
@@ -135,6 +147,11 @@ class TransformerObjective:
         self.device, self.precision = device, precision
         self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
+    @cached_property
+    def familiar(self) -> Familiar:
+        """By which generating tells a prompt that is unlike all that was learnt."""
+        return learn(self.training.captions(), self.held_out.captions())
+
     @property
     def shape(self) -> ExampleShape:
         latents = self.training.draw([0], drop_text=0.0, random=generator(0)).latents
@@ -205,6 +222,7 @@ class TransformerObjective:
             save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
         else:
             save_transformer(run, self.model.config, tensors)
+            save_familiar(run / "transformer", self.familiar)
         save_generation_config(run, self.generation)
         write_index(run)
 
@@ -234,7 +252,7 @@ def _joined(examples: list[Noised]) -> Noised:
     return Noised(batch=Batch(**batch), noise=noise, t=t)
 
 
-def cached_windows(clips: list, cache: Cache, *, length: int, what: str) -> Windows:
+def cached_windows(clips: list[Clip], cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
     segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
     windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)

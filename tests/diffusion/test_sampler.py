@@ -200,3 +200,9 @@ def test_guidance_extrapolates_in_one_batched_call(guidance: float) -> None:
     ((both_x, both_t),) = calls
     assert torch.equal(both_x, torch.cat([x, x]))
     assert torch.equal(both_t, torch.cat([t, t]))
+
+
+def test_configs_know_every_sampler() -> None:
+    from soradit.model import config
+
+    assert {process: tuple(samplers) for process, samplers in SAMPLERS.items()} == config.SAMPLERS

@@ -105,6 +105,21 @@ def test_a_decoder_is_fitted_to_an_encoder_as_it_is() -> None:
     assert (model.decoder(latents) - to_float(videos)).square().mean() <= 1.1 * error
 
 
+def test_a_fresh_encoder_s_latents_are_turned_towards_those_of_another() -> None:
+    videos = to_uint8(waves())
+    before, after = Autoencoder(SMALL), Autoencoder(SMALL)
+    fit_autoencoder(before, videos, seed=0)
+    with torch.no_grad():
+        wanted = before.encode(to_float(videos)).flatten(0, 3)
+        fit_autoencoder(after, videos, seed=1)
+        unturned = after.encode(to_float(videos)).flatten(0, 3)
+        fit_autoencoder(after, videos, seed=1, like=before)
+        turned = after.encode(to_float(videos)).flatten(0, 3)
+    torch.testing.assert_close(turned, wanted, atol=0.02, rtol=0)
+    assert (unturned - wanted).square().mean() > wanted.square().mean()
+    assert (after.decode(after.encode(to_float(videos))) - to_float(videos)).square().mean() < 1e-3
+
+
 def test_fitting_is_the_same_for_the_same_seed() -> None:
     first, second = Autoencoder(SMALL), Autoencoder(SMALL)
     second.load_state_dict(first.state_dict())

@@ -64,6 +64,11 @@ def test_a_prompt_is_embedded_alone_as_in_company(encoder: TextEncoder) -> None:
         torch.testing.assert_close(encoder([prompt]), tuple(part[[index]] for part in together), atol=1e-5, rtol=1e-5)
 
 
+def test_pooled_embeddings_need_no_padding(encoder: TextEncoder) -> None:
+    prompts = ["", "a red sunset", "night sky"]
+    torch.testing.assert_close(encoder.pooled(prompts), encoder(prompts)[1], atol=1e-5, rtol=1e-5)
+
+
 def test_prompts_differ(encoder: TextEncoder) -> None:
     _, pooled = encoder(["", *CAPTIONS])
     assert torch.pdist(pooled).min() > 1e-3

@@ -22,7 +22,7 @@ def test_distinct_repeatable_and_prefixes() -> None:
         texts = captions(scene, 5, 6)
         assert len(set(texts)) == 6
         assert captions(scene, 5, 3) == texts[:3]
-        assert all(text.isascii() and text == text.strip() for text in texts)
+        assert all(text.replace("空", "").isascii() and text == text.strip() for text in texts)
 
 
 def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
@@ -30,8 +30,9 @@ def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
     vocabulary = {word for text in texts for word in re.findall(r"[a-z-]+", text)}
     assert len(vocabulary) >= 150
     assert any("sora is sky" in text for text in texts)
+    assert any("空" in text for text in texts)
     assert sum("sky" in text for text in texts) > 0.3 * len(texts)
-    assert min(len(text.split()) for text in texts) == 2
+    assert min(len(text.split()) for text in texts) == 1
 
 
 def test_a_mirrored_clip_has_the_mirrored_captions() -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,7 @@ from soradit.training.cache import read_text, segments_of
 from soradit.training.loop import LoopConfig
 from soradit.training.metrics import read_metrics
 from soradit.training.run import TrainConfig
+from soradit.training.transformer import Noised, TransformerObjective
 
 
 class Notes(Report):
@@ -301,6 +303,32 @@ def test_training_takes_mixed_sizes(weights: Path, folder: Path, tmp_path_factor
     assert all(float(row["loss"]) < 10 for row in rows)
     with pytest.raises(SoraditError, match="--buckets is for --component transformer, not text_encoder"):
         TrainConfig(**given, buckets=True, component="text_encoder")
+
+
+def test_stills_and_clips_are_trained_on_together(weights: Path, clips: Path, tmp_path: Path) -> None:
+    """Each batch is of stills or of clips; held-out figures are of both. Without --buckets stills are named."""
+    data = shutil.copytree(clips, tmp_path / "mixed", ignore=shutil.ignore_patterns(".soradit-cache", "*.jsonl"))
+    for index in range(12):
+        iio.imwrite(data / f"still-{index}.png", np.full((64, 64, 3), 20 * index, np.uint8))
+    for path in list(data.iterdir()):
+        path.with_suffix(".txt").write_text(path.stem)
+    given = {"data": data, "weights": str(weights), "height": 64, "width": 64, "num_frames": 16}
+    loop = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2)
+    seen: set[tuple[int, ...]] = set()
+
+    loss = TransformerObjective.loss
+
+    def watched(self: TransformerObjective, batch: Noised, step: int) -> torch.Tensor:
+        seen.add(tuple(batch.batch.latents.shape))
+        return loss(self, batch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransformerObjective, "loss", watched)
+        train(TrainConfig(**given, run=tmp_path / "run", buckets=True), loop)
+    assert seen == {(3, 1, 2, 2, 16), (3, 4, 2, 2, 16)}
+    notes = Notes()
+    train(TrainConfig(**given, run=tmp_path / "clips"), loop, notes)
+    assert sum("stills are taken with --buckets" in line for line in notes.lines) == 12
 
 
 def test_damaged_clips_are_used_up_to_their_damage_where_asked(run: Callable[..., EncodeSummary], folder: Path) -> None:

@@ -258,10 +258,11 @@ class StopWhileEncoding(Report):
 
 def test_a_stop_while_encoding_keeps_what_was_encoded(start: Start, tmp_path: Path, clips: Path) -> None:
     report = StopWhileEncoding(tmp_path / "run" / "stop")
-    with pytest.raises(StateSaved, match="run/stop: stopped before the first step, what was encoded until now is kept"):
+    with pytest.raises(StateSaved, match="run/stop: state saved before the first step, what was encoded"):
         start(cache=tmp_path / "cache", report=report)
     assert len(list((tmp_path / "cache" / "latents").rglob("*.safetensors"))) == 1
     assert not (tmp_path / "run" / "stop").exists()
+    assert "run/stop: state saved" in (tmp_path / "run" / "log.txt").read_text()
     start(cache=tmp_path / "cache")
 
 
@@ -357,11 +358,13 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
     config = TrainConfig(data=clips, run=tmp_path / "run", weights=str(weights))
     estimate = dry_run(config, LOOP)
     model = load_transformer(weights)
-    assert estimate.clips == len(split_clips(find_clips(clips))[0])
+    assert (estimate.clips, estimate.held_out) == tuple(map(len, split_clips(find_clips(clips))))
     assert estimate.tokens == 4 * 2 * 2
     assert estimate.parameters == estimate.trained_parameters == sum(p.numel() for p in model.parameters())
     assert estimate.seconds_per_step > 0
-    assert "memory" in "".join(estimate.lines())
+    (first, *_), lines = estimate.lines(), "\n".join(replace(estimate, steps=1000, seconds_per_step=7.3).lines())
+    assert first == "clips       7 to train on, 1 held out, 16 tokens each"
+    assert "in all      1000 steps, 2.0 h, and evaluations and samples" in lines
     assert not (tmp_path / "run").exists()
     lora = dry_run(replace(config, lora=1), LOOP)
     assert lora.trained_parameters < estimate.trained_parameters / 5
@@ -410,7 +413,11 @@ def test_a_shell_repeats_the_command_until_it_is_trained(clips: Path, weights: P
     script = script.replace("--steps 100000", "--steps 3").replace("--max-hours 4", "--max-hours 1e-9")
     subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ROOT})
     assert len(rows(tmp_path / "run")) == 3
-    assert (tmp_path / "run" / "log.txt").read_text().count("state saved") == 2
+    assert re.findall(r"state saved at (step \d)", (tmp_path / "run" / "log.txt").read_text()) == [
+        "step 1",
+        "step 2",
+        "step 3",  # in the evaluation at the end, which the fourth command makes
+    ]
 
 
 @pytest.mark.slow

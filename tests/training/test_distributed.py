@@ -3,6 +3,8 @@
 import csv
 import multiprocessing
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,9 +27,12 @@ from soradit.training.journal import Journal
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.randomness import generator
+from soradit.training.snapshots import list_snapshots
 from soradit.training.stop import Stop
 
-CONFIG = LoopConfig(steps=6, batch_size=8, learning_rate=0.01, warmup_steps=1, evaluate_every=3, checkpoint_every=2)
+CONFIG = LoopConfig(
+    steps=6, batch_size=8, learning_rate=0.01, warmup_steps=1, snapshots=2, evaluate_every=3, checkpoint_every=2
+)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -115,12 +120,14 @@ def figures(folder: Path) -> list[list[float]]:
 def assert_same_end(folder: Path, other: Path) -> None:
     torch.testing.assert_close(torch.tensor(figures(folder)), torch.tensor(figures(other)), rtol=1e-4, atol=1e-5)
     first, second = (list_checkpoints(f)[-1] for f in (folder, other))
-    for file in ("model", "ema", "optimizer"):
-        a, b = load_file(first / f"{file}.safetensors"), load_file(second / f"{file}.safetensors")
+    assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
+    files = [*first.glob("*.safetensors"), *(snapshot.path for snapshot in list_snapshots(folder))]
+    assert len(files) == 3 + 2 + 2 * 2
+    for file in files:
+        a, b = load_file(file), load_file(other / file.relative_to(folder))
         assert a.keys() == b.keys()
-        assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
         for name in a:
-            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(a[name].float(), b[name].float(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture
@@ -202,3 +209,29 @@ def test_a_killed_worker_restarts_from_the_last_checkpoint(clips: Path, weights:
     assert "step-00000002" in ended.stderr
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_no_training_that_was_asked_to_stop(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """The loop of docs/clusters.md: torchrun's exit code is 1, and the log's last line says why."""
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
+    (script,) = re.findall(r"```sh\n(until torchrun .*?)```", page, re.DOTALL)
+    command = f"{shlex.quote(sys.executable)} -m torch.distributed.run --standalone"
+    arguments = f"--data {shlex.quote(str(clips))} --weights {shlex.quote(str(weights))} --max-hours 1e-9"
+    changes = {
+        "torchrun": command,
+        "--nproc-per-node=4": "--nproc-per-node=2",
+        "--max-restarts=3": "--max-restarts=1",
+        "--data clips": arguments,
+        "--batch-size 64": "--batch-size 2",
+        "--steps 100000": "--steps 2",
+    }
+    for there, here in changes.items():
+        assert there in script
+        script = script.replace(there, here)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "exitcode  : 75" in ended.stderr
+    assert (tmp_path / "run" / "log.txt").read_text().count("state saved at step 1 of 2") == 1
+    assert [int(row["step"]) for row in read_metrics(tmp_path / "run" / "metrics.csv")] == [1, 2]

@@ -1,5 +1,6 @@
 """Reports around a report pass on all that they are told."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,3 +60,13 @@ def test_progress_is_a_chance_to_stop(tmp_path: Path) -> None:
         with pytest.raises(StopRequested):
             progress.update(2)
     assert recorder.told == [("frames", 2), (1, ""), (2, "")]
+
+
+def test_signals_are_acknowledged(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with Stop(tmp_path, report=recorder):
+        signal.raise_signal(signal.SIGINT)
+        assert recorder.told == ["SIGINT: stopping as soon as the state can be saved; again: at once"]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert recorder.told[1:] == ["SIGINT again: stopping at once"]

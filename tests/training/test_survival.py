@@ -10,15 +10,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_loop import CONFIG, Line, assert_same_end, rows, run
 from torch import nn
 
 from soradit.errors import SoraditError, StateSaved
+from soradit.model.weights import GenerationConfig
+from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints
+from soradit.training.config import LoopConfig
+from soradit.training.loop import run_loop
+from soradit.training.samples import Samples, list_samples
 from soradit.training.stop import StopRequested
+from soradit.video import Request, Video
 
+SAMPLING = replace(CONFIG, sample_every=5)
 LONG = replace(CONFIG, steps=40, evaluate_every=5, checkpoint_every=2)
 FORK = multiprocessing.get_context("fork")
 
@@ -97,6 +105,72 @@ def test_a_stop_while_evaluating_loses_neither_step_nor_figures(tmp_path: Path) 
     run(Line(), tmp_path / "run")
     run(Line(), tmp_path / "unbroken")
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+class Sampler:
+    """Takes 40 sampling steps a video, and calls ``at_step`` before each."""
+
+    def __init__(self, at_step: Callable[[], None]) -> None:
+        self.at_step = at_step
+
+    def __call__(self, prompt: str, *, seed: int, on_step: Callable[[int], None]) -> Video:
+        for step in range(40):
+            self.at_step()
+            on_step(step)
+        request = Request(prompt=prompt, seed=seed)
+        frames = np.zeros((4, 32, 32, 3), np.uint8)
+        return Video(frames=frames, request=request, settings=GenerationConfig(num_frames=4), weights="")
+
+
+def run_with_samples(folder: Path, at_step: Callable[[], None] = lambda: None, config: LoopConfig = SAMPLING) -> None:
+    found = list_checkpoints(folder)
+    run_loop(
+        Line(),
+        config,
+        folder,
+        resume_from=found[-1] if found else None,
+        report=Report(),
+        describe={"a": 1},
+        samples=Samples(folder, ["sky", "sea"], lambda: Sampler(at_step)),
+    )
+
+
+def test_a_stop_while_sampling_loses_neither_step_nor_sample(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def stop() -> None:
+        calls.append(1)
+        if len(calls) == 50:  # in the second video
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StateSaved, match="SIGTERM: state saved at step 5 of 12"):
+        run_with_samples(tmp_path / "run", stop)
+    assert len(calls) == 50
+    assert not list_samples(tmp_path / "run")
+    run_with_samples(tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+    assert [folder.name for folder in list_samples(tmp_path / "run")] == [f"step-{s:08d}" for s in (5, 10, 12)]
+
+
+def test_max_hours_ends_evaluation_and_sampling_too(tmp_path: Path) -> None:
+    """What is cut short is done by the next process, whatever its own limit: each comes further."""
+
+    class Polling(Line):
+        def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
+            poll()
+            return super().evaluate(poll)
+
+    config = replace(CONFIG, steps=4, evaluate_every=1, max_hours=1e-9)
+    for step in range(1, 4):
+        with pytest.raises(StateSaved, match=rf"--max-hours 1e-09: state saved at step {step} of 4"):
+            run(Polling(), tmp_path / "run", config)
+        assert [bool(row["held_out_loss"]) for row in rows(tmp_path / "run")] == [True] * (step - 1) + [False]
+    config = replace(config, evaluate_every=100, sample_every=1)
+    for step in range(1, 4):
+        with pytest.raises(StateSaved, match=rf"--max-hours 1e-09: state saved at step {step} of 4"):
+            run_with_samples(tmp_path / "sampling", config=config)
+        assert len(list_samples(tmp_path / "sampling")) == step - 1
 
 
 def test_a_stop_in_the_middle_of_a_batch_takes_no_half_step(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""``soradit merge``: weights and LoRA -> a folder of weights that needs no LoRA beside it."""
+
+from pathlib import Path
+
+from soradit.model.folder import find_weights, identity, verify
+from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
+from soradit.model.weights import load_transformer, require_new, save_with_transformer
+
+
+def merge(lora: list[str], output: Path, *, weights: str | None = None) -> Path:
+    """Write ``weights`` (None: the bundled ones), with each ``DIR`` or ``DIR:STRENGTH`` of LoRA in them, to ``output``.
+
+    The folder appears whole. Raises SoraditError when it is there already, can't be written, or a LoRA doesn't fit.
+    """
+    require_new(output)
+    base = find_weights(weights)
+    merged = [f"weights {base.resolve().name} ({identity(verify(base))})"]
+    for folder, strength in map(parse_lora, lora):
+        merged.append(f"LoRA {folder.resolve().name} ({lora_fingerprint(folder)}), strength {strength:g}")
+    transformer = load_lora(load_transformer(base), lora)
+    card = "\n".join(["# Merged weights", "", *(f"- {line}" for line in merged), ""])
+    save_with_transformer(output, base, transformer.config, transformer.state_dict(), card=card)
+    return output

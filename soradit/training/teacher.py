@@ -1,0 +1,82 @@
+"""A teacher of what words mean: a sentence-embedding network, and everyday sentences to be taught with. Step 5.
+
+Captions use few words. So that a prompt in other words ("gloaming") lands near the captions that mean the same
+("dusk"), the text encoder learns to find near each everyday sentence what the teacher finds near it: Fang et al. 2021
+(SEED, arXiv 2101.04731), equation 4, among the sentences and captions of a batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from soradit.errors import SoraditError, first_line
+from soradit.report import Report
+
+TEMPERATURE = 0.05
+"""Of cosines: what is less alike than the nearest by several times this counts for nothing."""
+SENTENCES_PER_STEP = 128
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """Everyday sentences, and the teacher's embeddings, of unit length, of them and of all captions."""
+
+    sentences: Sequence[str]
+    embeddings: dict[str, Float[Tensor, " d"]]
+
+    def similarity(self, sentences: Sequence[str], others: Sequence[str]) -> Float[Tensor, "sentences others"]:
+        """Cosines, as the teacher sees them."""
+        rows, columns = (torch.stack([self.embeddings[text] for text in texts]) for texts in (sentences, others))
+        return rows @ columns.T
+
+
+def prepare_lessons(teacher: str, sentences: Path, captions: Sequence[str], report: Report) -> Lessons:
+    """Let the teacher, a folder or hub name, embed all sentences (one a line of the file) and captions once.
+
+    Raises SoraditError for a file or a network that can't be used.
+    """
+    try:
+        lines = sentences.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SoraditError(f"{sentences}: can't be read as sentences, one a line: {first_line(error)}") from error
+    everyday = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if len(everyday) < SENTENCES_PER_STEP:
+        raise SoraditError(f"{sentences}: has {len(everyday)} sentences: give {SENTENCES_PER_STEP} or more")
+    texts = list(dict.fromkeys([*everyday, *captions]))
+    return Lessons(sentences=everyday, embeddings=dict(zip(texts, _embed(teacher, texts, report), strict=True)))
+
+
+@torch.inference_mode()
+def _embed(teacher: str, texts: list[str], report: Report) -> Float[Tensor, "texts d"]:
+    """Means over tokens, of unit length: Reimers & Gurevych 2019 (Sentence-BERT, arXiv 1908.10084), section 3."""
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(teacher)
+        model = AutoModel.from_pretrained(teacher, use_safetensors=True).eval()
+    except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
+        raise SoraditError(f"--teacher {teacher} can't be loaded as a text network: {first_line(error)}") from error
+    embedded = []
+    with report.progress("asking the teacher", len(texts)) as progress:
+        for first in range(0, len(texts), _AT_ONCE):
+            tokens = tokenizer(texts[first : first + _AT_ONCE], padding=True, truncation=True, return_tensors="pt")
+            hidden = model(**tokens).last_hidden_state
+            mask = tokens.attention_mask[..., None]
+            embedded.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
+            progress.update(first + len(tokens.input_ids))
+    return torch.cat(embedded)
+
+
+def distillation_loss(
+    student: Float[Tensor, "sentences others"], teacher: Float[Tensor, "sentences others"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the student's nearness, a softmax over cosines, under the teacher's; nothing is near itself."""
+    itself = torch.eye(*student.shape, dtype=torch.bool, device=student.device)
+    student, teacher = ((x / TEMPERATURE).masked_fill(itself, -1e4) for x in (student, teacher))
+    return F.cross_entropy(student, teacher.softmax(-1))

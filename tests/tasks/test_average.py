@@ -1,0 +1,62 @@
+"""A run's snapshots become a folder of weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from soradit.model.folder import fingerprint, verify
+from soradit.training.snapshots import list_snapshots
+
+TENSORS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def trained(clips: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from soradit.tasks.train import train
+    from soradit.training.config import LoopConfig
+    from soradit.training.run import TrainConfig
+
+    run = tmp_path_factory.mktemp("run")
+    loop = LoopConfig(steps=4, batch_size=2, learning_rate=1e-2, snapshots=2)
+    return train(TrainConfig(data=clips, run=run, weights=str(weights)), loop)
+
+
+def test_an_average_is_a_folder_of_weights(soradit: Callable, trained: Path, tmp_path: Path) -> None:
+    averaged = tmp_path / "averaged"
+    ended = soradit("average", trained, "-o", averaged, "--length", 0.05)
+    assert (ended.exit_code, ended.out) == (0, f"{averaged}\n"), ended.err
+    assert verify(averaged)
+    assert fingerprint(averaged, "vae", "text_encoder") == fingerprint(trained, "vae", "text_encoder")
+    (last,) = (s for s in list_snapshots(trained) if (s.step, s.length) == (4, 0.05))
+    made, saved = load_file(averaged / TENSORS), load_file(last.path)
+    assert all((made[name].float() - saved[name].float()).abs().max() < 2e-3 for name in saved)
+    assert soradit("generate", "sky", "--weights", averaged, "-o", tmp_path / "sky.mp4").exit_code == 0
+
+
+def test_an_average_that_is_met_badly_says_so(soradit: Callable, trained: Path, tmp_path: Path) -> None:
+    ended = soradit("average", trained, "-o", tmp_path / "averaged", "--length", 0.25, "--step", 2)
+    assert ended.exit_code == 0
+    assert "length 0.25 at step 2, of 2 snapshots: " in ended.err
+    assert "more --snapshots" in ended.err
+
+
+def test_what_cannot_be_averaged_leaves_nothing(
+    soradit: Callable, trained: Path, weights: Path, tmp_path: Path
+) -> None:
+    for arguments, said in {
+        (trained, "-o", trained): f"{trained}: exists already; choose another folder with -o",
+        (weights, "-o", tmp_path / "a"): f"{weights} has no snapshots: train with --snapshots 8",
+        (trained, "-o", tmp_path / "a", "--step", 3): f"{trained} has no snapshot of step 3: use 2, 4",
+        (trained, "-o", tmp_path / "a", "--length", 0.3): "length 0.3 is out of reach: use one from 0.01 to 0.25",
+    }.items():
+        ended = soradit("average", *arguments)
+        assert (ended.exit_code, ended.error) == (1, f"soradit: {said}")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [("--lora", 2), ("--component", "vae")])
+def test_snapshots_are_of_a_whole_transformer(soradit: Callable, clips: Path, tmp_path: Path, options: tuple) -> None:
+    ended = soradit("train", "--data", clips, "-o", tmp_path / "run", "--snapshots", 2, *options)
+    assert ended.error == "soradit: --snapshots is for --component transformer without --lora"
