@@ -89,6 +89,9 @@ class Checked:
         if self.inspection is not None and self.reading.buckets:
             height, width = self.reading.size(self.inspection.info)
             parts.append(f"as {width}x{height}")
+        if self.inspection is not None and (colour := self.inspection.colour).is_hdr:
+            peak = f"{colour.peak_nits:.0f}" if colour.peak_nits else f"an assumed {PEAK_NITS:.0f}"
+            parts.append(f"tone-mapped from {peak} nits")
         if self.inspection is not None and self.inspection.damage:
             parts.append("up to its damage")
         if self.scale >= 1.5:
@@ -292,12 +295,9 @@ def _card(row: Checked) -> Card:
 
 
 def _in_words(colour: Colour) -> str:
-    """``bt709 tv 8-bit``, ``HDR pq bt2020 tv 10-bit 600 nits``: transfer and primaries are named once where alike."""
+    """``bt709 tv 8-bit``, ``HDR hlg bt2020 tv 10-bit``: transfer and primaries are named once where they are alike."""
     tags = dict.fromkeys(filter(None, (colour.transfer, colour.primaries, colour.range)))
-    words = [*(["HDR"] if colour.is_hdr else []), *(tags or ["untagged"]), f"{colour.bit_depth}-bit"]
-    if colour.transfer == "pq":
-        words.append(f"{colour.peak_nits or PEAK_NITS:.0f} nits" + ("" if colour.peak_nits else " assumed"))
-    return " ".join(words)
+    return " ".join([*(["HDR"] if colour.is_hdr else []), *(tags or ["untagged"]), f"{colour.bit_depth}-bit"])
 
 
 def _container(path: Path, names: str) -> str:

@@ -344,6 +344,7 @@ def test_hdr_is_named(tmp_path: Path, transfer: int, name: str) -> None:
         container.mux(stream.encode(None))
     row = look(path, CONFIG)
     assert f" HDR {name} bt2020 tv 10-bit " in row.to_line()
+    assert "tone-mapped from an assumed 1000 nits" in row.to_line()
     assert json.loads(row.to_json())["colour"]["hdr"] is True
 
 
