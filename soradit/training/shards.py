@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +110,7 @@ class Shards:
 
     def close(self) -> None:
         """Put the index in order, unless nothing was ever written."""
-        with self._lock, _writing(self.folder), self._index_locked():
+        with self._lock, _writing(self.folder), locked(self._lock):
             entries = [entry for entry in self._read_index().values() if self._is_there(entry)]
             content = "".join(_line(entry) for entry in sorted(entries, key=lambda entry: entry.name)).encode()
             if content != self._index_bytes():
@@ -118,7 +118,7 @@ class Shards:
 
     def _add(self, name: str, content: bytes, damage: str | None) -> None:
         entry = Entry(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), damage=damage)
-        with self._index_locked(), open(self.folder / INDEX, "ab+") as file:
+        with locked(self._lock), open(self.folder / INDEX, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # torn
@@ -152,9 +152,6 @@ class Shards:
             return hashlib.sha256(self.path(entry.name).read_bytes()).hexdigest() == entry.sha256
         except OSError:
             return False
-
-    def _index_locked(self) -> AbstractContextManager[None]:
-        return locked(self._lock)
 
 
 def share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
