@@ -155,7 +155,7 @@ class Pipeline:
         try:
             noise, known, settings = self._noise(requests), self._known(requests), self._settings(requests[0])
             process = PROCESSES[settings.process]()
-            predict = self._predictor(requests, settings.guidance)
+            predict = self._predictor(requests, settings)
             first = continuing(predict, known, process) if known is not None else predict
             with self.report.phase("denoising"), self._at_work(self.transformer):
                 latents = sample(
@@ -226,18 +226,20 @@ class Pipeline:
         """The latent frames that each prediction looks at."""
         return overlapping_windows(total, self._window)
 
-    def _predictor(self, requests: list[Request], guidance: float) -> Predict:
+    def _predictor(self, requests: list[Request], settings: GenerationConfig) -> Predict:
         """The transformer's prediction for the prompts, guided away from the negative prompts."""
         prompts = [request.prompt for request in requests]
-        if guidance != 1:
+        if settings.guidance != 1:
             prompts += [request.negative for request in requests]
         text, pooled = (each.to(self.device) for each in self.text_encoder(prompts))
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
-                return self.transformer(x, t, text, pooled).float()
+                return self.transformer(x, t, text[: len(x)], pooled[: len(x)]).float()
 
-        return predict if guidance == 1 else with_guidance(predict, guidance)
+        if settings.guidance == 1:
+            return predict
+        return with_guidance(predict, settings.guidance, until=settings.guidance_until)
 
     def _noise(self, requests: list[Request]) -> Float[Tensor, "b t h w c"]:
         """Each from its own seed, on the CPU, so that neither neighbours nor the device matter."""

@@ -55,6 +55,8 @@ class GenerationConfig:
     steps: int = 20
     guidance: float = 3.0
     """1 is none."""
+    guidance_until: float = 1.0
+    """Guidance acts until this t; later steps, nearer to the clean video, need half the predictions."""
     shift: float = 1.0
     """Above 1, more of the steps near the noise."""
     height: int = 256
@@ -73,6 +75,8 @@ class GenerationConfig:
                 raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
             if not 0 < getattr(self, name) < math.inf:
                 raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.guidance_until <= 1:
+            raise SoraditError(f"guidance_until must be from 0 to 1, not {self.guidance_until}")
         if not math.isfinite(self.guidance):
             raise SoraditError(f"guidance must be a number, not {self.guidance}")
 
