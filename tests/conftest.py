@@ -78,7 +78,13 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = [read_video(clip.path, num_frames=16)[0] for clip in found]
     fit_autoencoder(autoencoder, torch.stack([torch.from_numpy(f) for f in frames]), seed=0)
     objective = AutoencoderObjective(
-        autoencoder, training=found, held_out=found[:1], generation=generation, precision=torch.float32, **shared
+        autoencoder,
+        training=found,
+        held_out=found[:1],
+        seconds=dict.fromkeys(found, NUM_FRAMES / 16),
+        generation=generation,
+        precision=torch.float32,
+        **shared,
     )
     run_loop(objective, loop, base, resume_from=None, report=Report(), describe={})
 

@@ -12,8 +12,8 @@ from typing import Any
 from soradit.errors import SoraditError
 
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
-    *(".flv", ".wmv", ".asf", ".ogv", ".mxf", ".nut", ".dv", ".gif", ".apng", ".webp"),
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg"),
+    *(".m2v", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".mxf", ".nut", ".ivf", ".dv", ".gif", ".apng", ".webp"),
 )
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Clips of one frame, where they have captions: others are somebody's thumbnails."""

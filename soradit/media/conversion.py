@@ -1,15 +1,19 @@
 """A decoded frame, whatever its pixels are -> the RGB that a player shows: upright, square pixels, SDR, over black."""
 
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideData
+from einops import rearrange
 from jaxtyping import UInt8
+from PIL import ExifTags, Image
 
-from soradit.media.hdr import to_sdr
+from soradit.media.hdr import PEAK_NITS, to_sdr
 
 # ITU-T H.273, tables 2 to 4, in ffmpeg's words. What is not here is unspecified or rare.
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "p3"}
@@ -28,6 +32,7 @@ TRANSFERS = {
 }
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 HDR_TRANSFERS = ("pq", "hlg")
+_PACKED = (("format", "gbrp"), ("format", "rgb24"))  # in two steps: swscale's direct way is less exact
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,25 @@ _TURNS = {
     180: Orientation(upside_down=True, mirrored=True),
     270: Orientation(transposed=True, upside_down=True),
 }
+# By EXIF's tag (CIPA DC-008, 4.6.5.1.6); 1 is upright.
+_EXIF_ORIENTATIONS = {
+    2: Orientation(mirrored=True),
+    3: _TURNS[180],
+    4: Orientation(upside_down=True),
+    5: Orientation(transposed=True),
+    6: _TURNS[90],
+    7: Orientation(transposed=True, upside_down=True, mirrored=True),
+    8: _TURNS[270],
+}
+
+
+def exif_orientation(path: Path) -> Orientation:
+    """Of a still, from which av gives the angle, but not whether it is mirrored. Garbage counts as upright."""
+    try:
+        with Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) as image:
+            return _EXIF_ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
+    except Exception:  # Pillow raises anything
+        return Orientation()
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
@@ -66,15 +90,41 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     A matrix that leaves no picture (zeros) counts as none.
     """
     try:
-        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+        matrix = _side_data(frame, SideData.DISPLAYMATRIX)
     except ValueError:  # beside data of a kind that av does not know it tells the angle only, counterclockwise
         return _TURNS[-90 * round(frame.rotation / 90) % 360]
     if matrix is None:
         return Orientation()
-    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(transposed=True, upside_down=b < 0, mirrored=c < 0)
     return Orientation(upside_down=d < 0, mirrored=a < 0)
+
+
+def peak_nits_of(frame: av.VideoFrame) -> float | None:
+    """The brightest light that a PQ picture was graded for, in cd/m2; None where it does not say, and for others.
+
+    The brightest pixel (CTA-861.3, MaxCLL), or else the peak of the display that it was graded on (SMPTE ST 2086).
+    """
+    if transfer_of(frame) != "pq":
+        return None
+    try:
+        light, display = (
+            _side_data(frame, kind) for kind in (SideData.CONTENT_LIGHT_LEVEL, SideData.MASTERING_DISPLAY_METADATA)
+        )
+    except ValueError:
+        return None
+    brightest_pixel = struct.unpack("=2I", light)[0] if light else 0
+    if brightest_pixel or not display:
+        return brightest_pixel or None
+    *_, numerator, denominator, _, has_luminance = struct.unpack("=22i", display)  # AVMasteringDisplayMetadata
+    return numerator / denominator if has_luminance and numerator > 0 and denominator > 0 else None
+
+
+def _side_data(frame: av.VideoFrame, kind: SideData) -> bytes | None:
+    """Raises ValueError where a frame also has data of a kind that av does not know."""
+    data = frame.side_data.get(kind)  # type: ignore[call-overload]
+    return None if data is None else bytes(data)
 
 
 def transfer_of(frame: av.VideoFrame) -> str | None:
@@ -97,11 +147,17 @@ def matrix_of(frame: av.VideoFrame) -> str:
 class Converter:
     """Turns frames into RGB of one size: upright, scaled to cover it, cropped at the centre, never distorted."""
 
-    def __init__(self, *, height: int, width: int, pixel_aspect: Fraction, orientation: Orientation) -> None:
-        """``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height."""
+    def __init__(
+        self, *, height: int, width: int, pixel_aspect: Fraction, orientation: Orientation, peak_nits: float | None
+    ) -> None:
+        """``height`` and ``width`` are the result's; ``pixel_aspect`` is a stored pixel's width over its height.
+
+        ``peak_nits`` is the brightest light of HDR, in cd/m2; where it is None, 1000 are assumed.
+        """
         self.size = (width, height) if orientation.transposed else (height, width)
         self.pixel_aspect = pixel_aspect
         self.orientation = orientation
+        self.peak_nits = peak_nits or PEAK_NITS
         self._kind: tuple = ()
         self._graph: Graph | None = None
 
@@ -110,7 +166,7 @@ class Converter:
         if self._graph is None or kind != self._kind:  # also where a stream changes halfway
             self._kind, self._graph = kind, self._new_graph(frame)
         self._graph.vpush(frame)
-        return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame)))
+        return self.orientation.apply(_to_rgb(self._graph.vpull(), transfer_of(frame), self.peak_nits))
 
     def _new_graph(self, frame: av.VideoFrame) -> Graph:
         crop = self._crop(frame)
@@ -119,11 +175,11 @@ class Converter:
         resize = ("scale", f"w={width}:h={height}:flags=bicubic+full_chroma_int:{_colour_options(frame)}")
         if has_alpha(frame):
             over_black = [to_full_range, ("format", "gbrap"), ("premultiply", "inplace=1")]
-            filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), ("format", "gbrp")]
+            filters = [*over_black, crop, ("scale", f"w={width}:h={height}:flags=bicubic"), *_PACKED]
         elif transfer_of(frame) in HDR_TRANSFERS:
             filters = [crop, resize, ("format", "gbrpf32le")]
         else:
-            filters = [crop, resize, ("format", "gbrp")]
+            filters = [crop, resize, *_PACKED]
         return filter_graph(frame, filters)
 
     def _crop(self, frame: av.VideoFrame) -> tuple[str, str]:
@@ -155,14 +211,14 @@ def _colour_options(frame: av.VideoFrame) -> str:
     return f"in_range={'pc' if full_range else 'tv'}:out_range=pc:in_color_matrix={matrix_of(frame)}"
 
 
-def _to_rgb(frame: av.VideoFrame, transfer: str | None) -> UInt8[np.ndarray, "h w 3"]:
-    if frame.format.name == "gbrp":
-        return np.stack([_plane(frame, index, np.uint8) for index in (2, 0, 1)], axis=-1)
+def _to_rgb(frame: av.VideoFrame, transfer: str | None, peak_nits: float) -> UInt8[np.ndarray, "h w 3"]:
+    if frame.format.name == "rgb24":
+        return rearrange(_plane(frame, 0, np.uint8, channels=3), "h (w c) -> h w c", c=3).copy()
     assert transfer is not None
-    rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer)
+    rgb = to_sdr(np.stack([_plane(frame, index, np.float32) for index in (2, 0, 1)]), transfer, peak_nits)
     return np.rint(255 * rgb).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _plane(frame: av.VideoFrame, index: int, kind: type) -> np.ndarray:
+def _plane(frame: av.VideoFrame, index: int, kind: type, channels: int = 1) -> np.ndarray:
     plane = frame.planes[index]
-    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width * channels]

@@ -21,8 +21,8 @@ from imageio.core.v3_plugin_api import PluginV3
 from imageio.plugins.pyav import PyAVPlugin
 
 from soradit.errors import SoraditError
-from soradit.media.conversion import filter_graph
-from soradit.media.webp import animation_size, decode_webp
+from soradit.media.conversion import exif_orientation, filter_graph, orientation_of
+from soradit.media.webp import MAX_BYTES, animation_size, decode_webp, unhurried
 
 # Only what holds pictures itself: a playlist or an ffconcat script named clip.mp4 would open other files.
 IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
@@ -36,6 +36,8 @@ MAX_FRAME_SECONDS = 600
 MAX_PIXEL_ASPECT = 10
 # Their clocks may jump: where captures were joined, or when 33 bits overflow.
 _JUMPING_FORMATS = ("mpegts", "mpeg")
+# No header says how long they are: ffmpeg guesses, by their last clock.
+_FORMATS_WITHOUT_DURATION = (*_JUMPING_FORMATS, "ogg")
 _MAX_JUMP_SECONDS = 10.0
 # ffmpeg's own decoders leave out the alpha that WebM carries beside the picture.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -82,6 +84,11 @@ class Header:
         """Transport streams begin and end in the middle of things, and their clocks jump."""
         return self.container in _JUMPING_FORMATS
 
+    @property
+    def is_seekable(self) -> bool:
+        """Whether its frames' times can be sought."""
+        return self.container not in (*_JUMPING_FORMATS, "gif", "webp")
+
 
 class OpenVideo:
     """An open file, decoded as far as the first frame."""
@@ -95,6 +102,7 @@ class OpenVideo:
         if first is None:
             raise Damaged("its video stream holds no frame")
         self.first = first
+        self.orientation = orientation_of(first)
         self.is_interlaced = False  # what has been decoded so far
         self.first_frame_seconds = first.time or 0.0
 
@@ -112,7 +120,7 @@ class OpenVideo:
         """
         frames: Iterator[av.VideoFrame] = chain([self.first], self._frames)
         # A second early: containers seek by decoding time, which precedes presentation.
-        if start_seconds > 2 and not self.header.may_jump:
+        if start_seconds > 2 and self.header.is_seekable:
             frames = self._decode(self.first_frame_seconds + start_seconds - 1)
         end_seconds = 0.0
         for shown in _timed(self._deinterlaced(frames), self):
@@ -192,12 +200,17 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
     """
     try:
         with _nameless(path) as file:
+            if not path.stat().st_size:
+                raise Damaged("is empty")
             if size := animation_size(file):
-                yield OpenVideo(_webp_header(*size), lambda _: _decode_webp(file))
+                yield OpenVideo(_webp_header(path, *size), lambda _: _decode_webp(file))
             else:
                 with _opened(file, formats) as container:
                     stream = _largest_stream(container)
-                    yield OpenVideo(_header(container, stream), partial(_decode, container, stream))
+                    video = OpenVideo(_header(container, stream), partial(_decode, container, stream))
+                    if container.format.name in IMAGE_FORMATS.split(","):
+                        video.orientation = exif_orientation(path)
+                    yield video
     except (Damaged, av.FFmpegError) as error:
         raise Unreadable(f"{path}: {reason(error, 'image' if formats == IMAGE_FORMATS else 'video')}") from error
     except OSError as error:
@@ -240,8 +253,13 @@ def _opened(file: BinaryIO, formats: str) -> Iterator[InputContainer]:
         "metadata_errors": "replace",  # tags in an unknown encoding are no reason to refuse the pictures
         "io_open": _open_nothing_else,
     }
-    with iio.imopen(file, "r", plugin=_Opener, **options) as opener, opener.open() as container:
-        yield container
+    with iio.imopen(file, "r", plugin=_Opener, **options) as opener:
+        try:
+            container = opener.open()
+        except av.ArgumentError as error:  # of the white list
+            raise Damaged("not a readable video: it is of a kind that is not opened") from error
+        with container:
+            yield container
 
 
 def _open_nothing_else(url: str, flags: int, options: dict) -> None:
@@ -260,9 +278,11 @@ def _largest_stream(container: InputContainer) -> VideoStream:
     return max(known, key=lambda stream: stream.width * stream.height)
 
 
-def _webp_header(width: int, height: int) -> Header:
+def _webp_header(path: Path, width: int, height: int) -> Header:
     if width * height > MAX_PIXELS:
         raise Damaged(f"{width}x{height} are more than {MAX_PIXELS} pixels")
+    if path.stat().st_size > MAX_BYTES:
+        raise Damaged(f"is longer than an animated WebP's {MAX_BYTES // 2**20} MB: convert it to MP4")
     one = Fraction(1)
     return Header(
         container="webp", codec="webp", time_base=one / 1000, frame_rate=10 * one, pixel_aspect=one, num_frames=None
@@ -272,7 +292,7 @@ def _webp_header(width: int, height: int) -> Header:
 def _decode_webp(file: BinaryIO) -> Iterator[av.VideoFrame]:
     try:
         file.seek(0)
-        yield from decode_webp(file)
+        yield from unhurried(decode_webp(file))
     except OSError as error:
         raise Damaged(f"damaged: {error}") from error
 
@@ -281,6 +301,7 @@ def _header(container: InputContainer, stream: VideoStream) -> Header:
     # The lower of ffmpeg's two estimates: where a header errs, it names its clock's ticks (1000) instead.
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
     aspect = stream.sample_aspect_ratio or Fraction(1)
+    is_guessed = container.format.name in _FORMATS_WITHOUT_DURATION
     return Header(
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
@@ -289,9 +310,9 @@ def _header(container: InputContainer, stream: VideoStream) -> Header:
         frame_rate=min(rates, default=Fraction(25)),
         pixel_aspect=aspect if max(aspect, 1 / aspect) <= MAX_PIXEL_ASPECT else Fraction(1),
         num_frames=stream.frames or None,
-        seconds=_stream_seconds(stream),
+        seconds=None if is_guessed else _stream_seconds(stream),
         tags=dict(container.metadata),
-        container_seconds=None if container.duration is None else container.duration / av.time_base,
+        container_seconds=None if is_guessed or container.duration is None else container.duration / av.time_base,
     )
 
 
@@ -308,11 +329,17 @@ def _decode(container: InputContainer, stream: VideoStream, seek_seconds: float 
         stream.thread_type = "FRAME"
     else:
         container.seek(round(seek_seconds / (stream.time_base or 1)), stream=stream)
+    frames = _decode_packets(container, stream)
+    return unhurried(frames) if container.format.name == "gif" else frames
+
+
+def _decode_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
     decode = _decoder(stream)
     for packet in container.demux(stream):
         if packet.is_corrupt and container.format.name not in _JUMPING_FORMATS:
             raise Damaged("damaged: cut off inside a frame")
-        yield from decode(packet)
+        if packet.size or packet.dts is None:  # one without content goes on showing the frame before; the last one ends
+            yield from decode(packet)
 
 
 def _decoder(stream: VideoStream) -> Callable[[av.Packet], list[av.VideoFrame]]:

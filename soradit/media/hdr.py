@@ -12,7 +12,7 @@ from jaxtyping import Float
 WHITE_NITS = 203.0
 """Reference white, in cd/m2 (BT.2408, table 1)."""
 PEAK_NITS = 1000.0
-"""The brightest light that is told apart: HLG's nominal peak, and what most PQ is mastered to."""
+"""HLG's nominal peak, and what most PQ is mastered to, and so is taken for mastered to where it does not say."""
 
 Planes = Float[np.ndarray, "3 height width"]
 
@@ -48,9 +48,11 @@ def hlg_to_nits(signal: Planes) -> Planes:
 EOTFS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pq": pq_to_nits, "hlg": hlg_to_nits}
 
 
-def roll_off(nits: np.ndarray) -> np.ndarray:
-    """Light up to PEAK_NITS -> light up to WHITE_NITS: a Hermite spline above a knee, in PQ (BT.2390, 5.4.1)."""
-    peak, white = nits_to_pq(np.array([PEAK_NITS, WHITE_NITS]))
+def roll_off(nits: np.ndarray, peak_nits: float) -> np.ndarray:
+    """Light up to ``peak_nits`` -> light up to WHITE_NITS: a Hermite spline above a knee, in PQ (BT.2390, 5.4.1)."""
+    if peak_nits <= WHITE_NITS:
+        return nits
+    peak, white = nits_to_pq(np.array([peak_nits, WHITE_NITS]))
     e1 = np.minimum(nits_to_pq(nits) / peak, 1)
     max_lum = white / peak
     knee = 1.5 * max_lum - 0.5
@@ -59,13 +61,14 @@ def roll_off(nits: np.ndarray) -> np.ndarray:
     return pq_to_nits(np.where(e1 < knee, e1, spline) * peak)
 
 
-def to_sdr(signal: Planes, transfer: str) -> Planes:
+def to_sdr(signal: Planes, transfer: str, peak_nits: float) -> Planes:
     """Full-range BT.2020 RGB in [0, 1], by ``transfer`` ("pq" or "hlg") -> BT.709 RGB in [0, 1] for an SDR display.
 
-    The brightest of the three primaries is rolled off and takes the others along, so that hues stay.
+    Light of ``peak_nits``, in cd/m2, and more becomes white. The brightest of the three primaries is rolled off and
+    takes the others along, so that hues stay.
     """
     nits = EOTFS[transfer](signal)
     brightest = np.maximum(nits.max(0), 1e-6)
-    light = nits * (roll_off(brightest) / brightest) / WHITE_NITS
+    light = nits * (roll_off(brightest, peak_nits) / brightest) / WHITE_NITS
     light = np.tensordot(_BT2020_TO_BT709, light, 1)
     return np.clip(light, 0, 1) ** (1 / 2.4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 
-from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, transfer_of
+from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, peak_nits_of, transfer_of
 from soradit.media.decoding import Damaged, open_video, reason
 from soradit.media.video import VideoInfo, describe, early_seconds
 
@@ -25,6 +25,7 @@ class Colour:
     primaries: str | None
     transfer: str | None
     bit_depth: int
+    peak_nits: float | None = None  # the brightest light in cd/m2 that PQ says it was graded for
 
     @property
     def is_hdr(self) -> bool:
@@ -49,14 +50,11 @@ class Inspection:
         return math.ceil((self.seconds - early_seconds(self.tick_seconds)) * fps)
 
 
-def inspect_video(path: Path) -> Inspection:
-    """Decode a whole file, keeping none of it. Raises SoraditError when not even its first frame is readable."""
-    (inspection,) = filter(None, inspecting(path))
-    return inspection
-
-
 def inspecting(path: Path) -> Iterator[Inspection | None]:
-    """``inspect_video`` with signs of life: None from time to time, and at last the inspection."""
+    """Decode a whole file, keeping none of it: None from time to time, as a sign of life, and at last the inspection.
+
+    Raises SoraditError when not even its first frame is readable.
+    """
     times, damage = [], None
     with open_video(path) as video:
         try:
@@ -85,6 +83,7 @@ def _colour(frame: av.VideoFrame) -> Colour:
         primaries=PRIMARIES.get(frame.color_primaries),
         transfer=transfer_of(frame),
         bit_depth=max(component.bits for component in frame.format.components),
+        peak_nits=peak_nits_of(frame),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from soradit.errors import SoraditError
-from soradit.media.conversion import Converter, orientation_of
+from soradit.media.conversion import Converter, peak_nits_of
 from soradit.media.decoding import FORMATS, IMAGE_FORMATS, Damaged, OpenVideo, Shown, open_video, reason
 
 ROUNDED_SECONDS = 0.0005
@@ -65,7 +65,11 @@ def iterate_frames(
         info = describe(video)
         height, width = size or (info.height, info.width)
         convert = Converter(
-            height=height, width=width, pixel_aspect=video.header.pixel_aspect, orientation=orientation_of(video.first)
+            height=height,
+            width=width,
+            pixel_aspect=video.header.pixel_aspect,
+            orientation=video.orientation,
+            peak_nits=peak_nits_of(video.first),
         )
         shown = _until_damage(video.frames(start_seconds=start_seconds), on_damage)
         for frame, times in _sampled(shown, fps, start_seconds, early_seconds(float(video.header.time_base))):
@@ -112,7 +116,7 @@ def early_seconds(tick_seconds: float) -> float:
 
 def describe(video: OpenVideo) -> VideoInfo:
     header, first = video.header, video.first
-    rotation_degrees = orientation_of(first).rotation_degrees
+    rotation_degrees = video.orientation.rotation_degrees
     width, height = max(1, round(first.width * header.pixel_aspect)), first.height
     if rotation_degrees % 180:
         width, height = height, width

@@ -1,4 +1,4 @@
-"""Animated WebP, which ffmpeg does not decode: Pillow does."""
+"""Animated WebP, which ffmpeg does not decode, but Pillow does; and how long browsers show its frames, and GIF's."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image
 
 _MILLISECOND = Fraction(1, 1000)
-_DEFAULT_MILLISECONDS = 100
-"""Of a frame that is to be shown for no time: what browsers make of it."""
+MAX_BYTES = 2**27
+"""Pillow takes twice a file's length of memory."""
+HASTY_SECONDS, UNHURRIED_SECONDS = 0.010, 0.100
+"""A delay of no more than the first, in a GIF or WebP, is the second one in every browser."""
 
 
 def animation_size(file: BinaryIO) -> tuple[int, int] | None:
@@ -33,6 +35,19 @@ def decode_webp(file: BinaryIO) -> Iterator[av.VideoFrame]:
             image.seek(index)
             frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGBA")), format="rgba")
             frame.pts, frame.time_base = milliseconds, _MILLISECOND
-            frame.duration = image.info.get("duration") or _DEFAULT_MILLISECONDS
+            frame.duration = image.info.get("duration", 0)
             milliseconds += frame.duration
             yield frame
+
+
+def unhurried(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Frames of a GIF or WebP with the times at which browsers show them."""
+    delay = 0
+    for frame in frames:
+        tick = frame.time_base or _MILLISECOND
+        frame.pts = (frame.pts or 0) + delay
+        if frame.duration * tick <= HASTY_SECONDS:
+            unhurried_ticks = round(UNHURRIED_SECONDS / tick)
+            delay += unhurried_ticks - frame.duration
+            frame.duration = unhurried_ticks
+        yield frame

@@ -10,6 +10,7 @@ from typing import Any
 from soradit.errors import SoraditError
 from soradit.files import check_output_path, write_whole
 from soradit.media.clips import Clip, Survey, split_clips, survey_clips
+from soradit.media.hdr import PEAK_NITS
 from soradit.media.inspection import Colour, Inspection
 from soradit.media.reading import STILLS_REMEDY, Reading, look_at
 from soradit.media.workers import read_ahead
@@ -22,7 +23,7 @@ from soradit.training.cache import content_hash
 
 MIN_CAPTION_LETTERS = 3
 
-_COLUMNS = "{:<7}  {:<12} {:<7} {:<8} {:<7} {:<17} {:<8} {:<24} {}"
+_COLUMNS = "{:<7}  {:<12} {:<7} {:<8} {:<7} {:<19} {:<11} {:<24} {}"
 HEADER = _COLUMNS.format(
     *("verdict", "picture", "frames", "fps", "seconds", "format", "caption", "colour", "file: what training takes")
 )
@@ -88,6 +89,9 @@ class Checked:
         if self.inspection is not None and self.reading.buckets:
             height, width = self.reading.size(self.inspection.info)
             parts.append(f"as {width}x{height}")
+        if self.inspection is not None and (colour := self.inspection.colour).is_hdr:
+            peak = f"{colour.peak_nits:.0f}" if colour.peak_nits else f"an assumed {PEAK_NITS:.0f}"
+            parts.append(f"tone-mapped from {peak} nits")
         if self.inspection is not None and self.inspection.damage:
             parts.append("up to its damage")
         if self.scale >= 1.5:
@@ -98,7 +102,7 @@ class Checked:
 
     def to_line(self) -> str:
         """A row for people; names may hold characters that a terminal would obey."""
-        caption = self.clip.caption_place or "none"
+        caption = self.clip.caption_place.removeprefix("metadata.") or "none"
         if self.inspection is None:
             return _COLUMNS.format(self.verdict, *"-----", caption, "-", f"{self.name}: {self.use}")
         found, info = self.inspection, self.inspection.info
@@ -168,6 +172,8 @@ def check(
     config = replace(load_generation_config(source), **given)
     reading = training_reading(source, config, buckets=buckets, keep_damaged=keep_damaged)
     survey = survey_clips(folder)
+    if not survey.clips:
+        raise SoraditError(survey.problems[0].message)
     rows: list[Checked] = []
     with report.progress("checking", len(survey.clips)) as progress:
         for row in _check_clips(folder, survey, config, reading, progress, thumbnails=sheet is not None):
@@ -263,7 +269,8 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
     """Raise SoraditError where training could not start, or would start with too little."""
     num_bad = sum(row.is_bad for row in rows)
     if not any(row.windows for row in rows):
-        raise SoraditError("nothing is left to train on" if rows else survey.problems[0].message)
+        too_short = f": no clip has {config.num_frames} frames at {config.fps} fps; use fewer --frames, or longer clips"
+        raise SoraditError(f"nothing is left to train on{too_short if any(row.is_short for row in rows) else ''}")
     if num_bad > max_bad * len(rows):
         raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
     if survey.problems:

@@ -1,9 +1,11 @@
 """``soradit encode``: clips and captions -> cached latents and text embeddings."""
 
+import ctypes
 import os
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,17 +39,17 @@ from soradit.training.cache import (
     recall_contents,
     save_latents,
     save_text,
+    segments_of,
     text_name,
 )
-from soradit.training.shards import INDEX, Shards
+from soradit.training.shards import INDEX, Shards, share
 from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
 SEGMENT_FRAMES = 128
 """Longer clips are encoded in pieces of at most this many frames, to bound memory."""
-WAIT_SECONDS = 0.5
-"""Between looks at what another process encodes."""
+_M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ class _Encoding:
                         shards.release(name)
                         embedded.append(name)
 
-                _share(missing, shards, embed, lambda: progress.update(len(embedded)))
+                share(missing, shards, embed, lambda: progress.update(len(embedded)))
 
     def clips(self, clips: list[Clip]) -> dict[Clip, SoraditError]:
         """Encode the clips that are missing; return those that are left out, and why."""
@@ -203,7 +205,7 @@ class _Encoding:
                     shards.release(name)
                     pace.add_clip()
 
-            _share(list(missing), shards, encode_them, pace.tell)
+            share(list(missing), shards, encode_them, pace.tell)
         return failed
 
     def _encode_clip(
@@ -244,27 +246,6 @@ class _Pace:
     def tell(self) -> None:
         seconds = time.monotonic() - self.started
         self.progress.update(self.num_clips, f"{self.num_frames / max(seconds, 1e-3):.0f} frames/s")
-
-
-def _share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
-    """Do the work on the names that no other process is at; then look what those have left undone."""
-    busy: list[str] = []
-
-    def claimed() -> Iterator[str]:
-        for name in names:
-            tell()
-            if not shards.claim(name):
-                busy.append(name)
-            elif shards.find(name):
-                shards.release(name)
-            else:
-                yield name
-
-    while names:
-        work(claimed())  # holds no claim when it is done, so that no two processes wait for each other
-        names[:], busy[:] = busy, []
-        if names:
-            time.sleep(WAIT_SECONDS)
 
 
 def _encode_segment(autoencoder: Autoencoder, frames: Any) -> torch.Tensor:
@@ -322,12 +303,14 @@ def encode_folder(
     source = find_weights(weights)
     target = cache_folder or folder / CACHE_NAME
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+    clips, config = find_clips(folder), replace(load_generation_config(source), **given)
+    _return_freed_memory()
     with Stop(target, report=report) as stop:
         try:
-            encode(
-                find_clips(folder),
+            encoded = encode(
+                clips,
                 weights=source,
-                config=replace(load_generation_config(source), **given),
+                config=config,
                 cache_folder=target,
                 buckets=buckets,
                 keep_damaged=keep_damaged,
@@ -337,4 +320,29 @@ def encode_folder(
             )
         except StopRequested as reason:
             raise StateSaved(f"{reason}: what was encoded is kept in {target}; run again to go on") from None
+    _tell_of_short(encoded, len(clips), config, report)
     return target
+
+
+def _return_freed_memory() -> None:
+    """Let glibc return what large tensors leave to the system at once, where it would keep hundreds of megabytes."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
+def _tell_of_short(encoded: EncodeSummary, num_clips: int, config: GenerationConfig, report: Report) -> None:
+    """Tell of clips that are encoded and still too short for the weights' videos; raises SoraditError where none is."""
+    if not encoded.clips:
+        raise SoraditError(f"none of {num_clips} clips could be encoded, for the reasons above")
+    reading = encoded.cache.reading
+    lengths = [
+        max(segment.length for segment in segments_of(clip, encoded.cache.latents_path(clip))) * reading.token_size[0]
+        for clip in encoded.clips
+    ]
+    short = sum(not reading.drawn_from(length, config.num_frames) for length in lengths)
+    if short:
+        report.note(
+            f"{short} of {len(lengths)} clips are shorter than {config.num_frames} frames at {config.fps} fps: train "
+            f"with fewer --frames (the longest has {max(lengths)}), or with --buckets"
+        )

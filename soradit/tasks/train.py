@@ -236,6 +236,7 @@ def _reconstruction(
         model,
         training=training,
         held_out=[clip for clip in clips.held_out if clip in sound] or training,
+        seconds=sound,
         generation=generation,
         batch_size=loop.batch_size,
         seed=loop.seed,

@@ -13,7 +13,7 @@ from torch import Tensor
 from soradit.device import autocast
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
-from soradit.media.video import probe_video, read_video
+from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
@@ -53,6 +53,7 @@ class AutoencoderObjective:
         *,
         training: list[Clip],
         held_out: list[Clip],
+        seconds: dict[Clip, float],
         generation: GenerationConfig,
         batch_size: int,
         seed: int,
@@ -63,7 +64,7 @@ class AutoencoderObjective:
         self.model = model.to(device)
         self.perceptual_weight = perceptual
         self.perceptual = PerceptualLoss().to(device) if perceptual else None
-        self.training, self.held_out = training, held_out
+        self.training, self.held_out, self.seconds = training, held_out, seconds
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
@@ -162,8 +163,7 @@ class AutoencoderObjective:
     def _window(self, clip: Clip, random: torch.Generator) -> UInt8[Tensor, "frames height width 3"]:
         """A random window; a clip that is too short is extended by its last frame."""
         config = self.generation
-        duration = probe_video(clip.path).duration_seconds or 0.0
-        latest_start = max(0.0, duration - config.num_frames / config.fps)
+        latest_start = max(0.0, self.seconds[clip] - config.num_frames / config.fps)
         start = latest_start * float(torch.rand((), generator=random))
         size = (config.height, config.width)
         frames, _ = read_video(

@@ -10,9 +10,11 @@ on leaves latents as they are. Clips read in buckets lie apart, in ``ENCODER-256
 how files appear whole and who writes which.
 """
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -180,4 +182,6 @@ def _kept_contents(folder: Path) -> dict[str, list]:
 
 def _version(path: Path) -> tuple[str, int, int]:
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe is to wait for whoever writes into it
+        raise OSError(errno.EINVAL, "is no file")
     return os.path.abspath(path), status.st_size, status.st_mtime_ns

@@ -12,8 +12,9 @@ same files give the same bytes, in whatever order and however often interrupted 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ except ImportError:  # Windows: two processes may do the same work, and still wr
 
 INDEX = "index.jsonl"
 SUFFIX = ".safetensors"
+WAIT_SECONDS = 0.5
+"""Between looks at what another process writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ class Shards:
 
     def close(self) -> None:
         """Put the index in order, unless nothing was ever written."""
-        with self._lock, _writing(self.folder), self._index_locked():
+        with self._lock, _writing(self.folder), locked(self._lock):
             entries = [entry for entry in self._read_index().values() if self._is_there(entry)]
             content = "".join(_line(entry) for entry in sorted(entries, key=lambda entry: entry.name)).encode()
             if content != self._index_bytes():
@@ -115,9 +118,12 @@ class Shards:
 
     def _add(self, name: str, content: bytes, damage: str | None) -> None:
         entry = Entry(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), damage=damage)
-        with self._index_locked(), open(self.folder / INDEX, "ab") as file:
-            torn = file.tell() and not self._index_bytes().endswith(b"\n")
-            file.write(b"\n" * bool(torn) + _line(entry).encode())
+        with locked(self._lock), open(self.folder / INDEX, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # torn
+                    file.write(b"\n")
+            file.write(_line(entry).encode())
         self.entries[name] = entry
 
     def _index_bytes(self) -> bytes:
@@ -147,8 +153,26 @@ class Shards:
         except OSError:
             return False
 
-    def _index_locked(self) -> AbstractContextManager[None]:
-        return locked(self._lock)
+
+def share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
+    """Do the work on the names that no other process is at; then look what those have left undone."""
+    busy: list[str] = []
+
+    def claimed() -> Iterator[str]:
+        for name in names:
+            tell()
+            if not shards.claim(name):
+                busy.append(name)
+            elif shards.find(name):
+                shards.release(name)
+            else:
+                yield name
+
+    while names:
+        work(claimed())  # holds no claim when it is done, so that no two processes wait for each other
+        names[:], busy[:] = busy, []
+        if names:
+            time.sleep(WAIT_SECONDS)
 
 
 @contextmanager

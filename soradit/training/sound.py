@@ -18,25 +18,27 @@ def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_
         raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}")
 
 
-def sound_clips(clips: list[Clip], report: Report) -> set[Clip]:
-    """The clips that decode to their end; the others are named in the report.
+def sound_clips(clips: list[Clip], report: Report) -> dict[Clip, float]:
+    """The clips that decode to their end, with their seconds; the others are named in the report.
 
     Raises SoraditError when more than a tenth don't.
     """
-    bad: dict[Clip, SoraditError] = {}
+    sound: dict[Clip, float] = {}
+    bad: list[SoraditError] = []
     with report.progress("looking at clips", len(clips)) as progress:
         done = 0
         looks = read_ahead(inspecting, ((clip.path,) for clip in clips), while_waiting=lambda: progress.update(done))
         for clip, findings in zip(clips, looks, strict=True):
             try:
-                damage = [found.damage for found in findings if found is not None and found.damage]
-                if damage:
-                    bad[clip] = Unreadable(f"{clip.path}: {damage[0]}")
+                *_, found = findings
+                if found.damage:
+                    raise Unreadable(f"{clip.path}: {found.damage}")
+                sound[clip] = found.seconds
             except SoraditError as error:
-                bad[clip] = error
+                bad.append(error)
             done += 1
             progress.update(done)
-    for reason in bad.values():
+    for reason in bad:
         report.note(f"left out: {reason}")
-    require_few_bad(list(bad.values()), len(clips))
-    return {clip for clip in clips if clip not in bad}
+    require_few_bad(bad, len(clips))
+    return sound

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from soradit.errors import SoraditError
-from soradit.media.inspection import inspect_video
+from soradit.media.inspection import Inspection, inspecting
 from soradit.media.video import iterate_frames, probe_video, read_video
 
 HEIGHT, WIDTH, NUM_FRAMES, FPS = 64, 96, 6, 10
@@ -44,6 +44,12 @@ def yuv(matrix: str, full_range: bool, pixels: str = "yuv420p") -> tuple[str, ..
     kind = "pc" if full_range else "tv"
     scale = f"scale=out_color_matrix={matrix}:out_range={kind}:flags=accurate_rnd+full_chroma_int,format={pixels}"
     return ("-vf", scale, "-colorspace", matrix_tag, "-color_range", kind, *LOSSLESS)
+
+
+def inspect(path: Path) -> Inspection:
+    *_, found = inspecting(path)
+    assert found is not None
+    return found
 
 
 def corners(frames: np.ndarray) -> np.ndarray:
@@ -113,7 +119,7 @@ def test_variable_rate(tmp_path: Path, name: str) -> None:
     times = "+".join(f"eq(N\\,{n})*{tick}" for n, tick in enumerate(VARIABLE))
     path = ffmpeg(tmp_path / name, "-vf", f"setpts=round(({times})/10/TB)", "-fps_mode", "passthrough", *RGB)
     assert_same(read_video(path)[0], FRAMES)
-    assert inspect_video(path).fps is None
+    assert inspect(path).fps is None
     for fps in (10, 16, 3):
         shown = [max(n for n, tick in enumerate(VARIABLE) if tick / 10 <= k / fps) for k in range(13 * fps // 10)]
         assert_same(read_video(path, fps=fps, num_frames=len(shown))[0], FRAMES[shown])
@@ -198,7 +204,7 @@ def test_interlaced_fields_are_not_woven(tmp_path: Path) -> None:
     woven[:, 1::2] = fields[1::2, 1::2]
     options = ("-vf", "format=yuv420p,setfield=tff", "-c:v", "ffv1")
     path = ffmpeg(tmp_path / "a.mkv", *options, frames=woven, fps=25)
-    assert inspect_video(path).is_interlaced
+    assert inspect(path).is_interlaced
     frames, _ = read_video(path)
     assert len(frames) == 5
     assert np.abs(frames[1:-1].astype(int) - fields[2:-2:2]).max() <= 3
@@ -237,7 +243,7 @@ def nits(signal: str, code: float, tmp_path: Path, name: str = "a") -> list[int]
     path = run(
         *raw, "-vf", setparams, *LOSSLESS, *tags, tmp_path / f"{name}.mkv", given=b"".join([luma, chroma, chroma])
     )
-    assert inspect_video(path).colour.is_hdr
+    assert inspect(path).colour.is_hdr
     return read_video(path)[0][0, 32, 32].tolist()
 
 

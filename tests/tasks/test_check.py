@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,7 +15,7 @@ import pytest
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip, find_clips, survey_clips
-from soradit.media.inspection import _constant_rate, inspect_video
+from soradit.media.inspection import _constant_rate, inspecting
 from soradit.media.reading import Reading, look_at
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
@@ -214,16 +215,45 @@ def test_rows_and_json_on_stdout_the_rest_on_stderr(soradit: Callable, small_wei
     assert [line.split()[0] for line in lines] == ["verdict", "used", "dropped"]
     assert " bt709 tv 8-bit " in lines[1]
     assert lines[1].endswith(" a.mp4: 1 window of 8 frames, 50% of the picture")
-    assert r" b\n\x1b[31m.mp4: not a readable video" in lines[2]
+    assert r" b\n\x1b[31m.mp4: is empty" in lines[2]
     assert lines[0].index("file: ") == lines[1].index("a.mp4") == lines[2].index("b\\n")
     assert "2 files seen = 1 used + 0 trimmed + 1 dropped" in ended.err
     ended = soradit(*given, "--json")
     rows = [json.loads(line) for line in ended.out.splitlines()]
     assert [row["file"] for row in rows] == ["a.mp4", "b\n\x1b[31m.mp4"]
     assert (rows[0]["num_frames"], rows[0]["num_frames_header"], rows[0]["codec"]) == (8, 8, "h264")
-    assert rows[0]["colour"] == {"range": "tv", "primaries": "bt709", "transfer": "bt709", "bit_depth": 8, "hdr": False}
+    assert rows[0]["colour"] == {
+        "range": "tv",
+        "primaries": "bt709",
+        "transfer": "bt709",
+        "bit_depth": 8,
+        "peak_nits": None,
+        "hdr": False,
+    }
     assert ended.exit_code == 1
     assert ended.error == "soradit: 1 of 2 files are bad, more than 10% (--max-bad)"
+
+
+def test_columns_stand_below_their_names_whatever_the_captions_come_from(
+    soradit: Callable, small_weights: Path, tmp_path: Path
+) -> None:
+    names = ["a.mp4", "b.mp4"]
+    write_clip(tmp_path / names[0])
+    write_clip(tmp_path / names[1], caption=None)
+    (tmp_path / "metadata.jsonl").write_text('\n{"file_name": "b.mp4", "text": "a black sky"}\n')
+    header, *rows = soradit("check", tmp_path, "--weights", small_weights).out.splitlines()
+    for row, name, place in zip(rows, names, (".txt", "jsonl:2"), strict=True):
+        assert row[header.index("file:") :].startswith(f"{name}: ")
+        assert row[header.index("caption") : header.index("colour")].strip() == place
+
+
+def test_a_pipe_is_not_waited_for(checked: Callable, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    os.mkfifo(tmp_path / "b.mp4")
+    (tmp_path / "b.txt").write_text("somebody's pipe")
+    rows, _, _ = checked(tmp_path)
+    assert rows["a.mp4"].verdict == "used"
+    assert rows["b.mp4"].reason == "cannot be opened: is no file"
 
 
 def test_exit_codes(soradit: Callable, small_weights: Path, tmp_path: Path) -> None:
@@ -231,11 +261,13 @@ def test_exit_codes(soradit: Callable, small_weights: Path, tmp_path: Path) -> N
     ended = soradit(*given)
     assert (ended.exit_code, ended.out) == (1, "")
     assert "holds no clips" in ended.error
+    assert ended.err.count("holds no clips") == 1
     write_clip(tmp_path / "a.mp4")
     assert soradit(*given).exit_code == 0
     assert soradit(*given, "--size", "33x32").error.startswith("soradit: width 33 is not a multiple of 32")
     ended = soradit(*given, "--frames", 16)
-    assert (ended.exit_code, ended.error) == (1, "soradit: nothing is left to train on")
+    hint = "no clip has 16 frames at 8 fps; use fewer --frames, or longer clips"
+    assert (ended.exit_code, ended.error) == (1, f"soradit: nothing is left to train on: {hint}")
     assert soradit(*given, "--max-bad", 2).exit_code == 2
 
 
@@ -312,6 +344,7 @@ def test_hdr_is_named(tmp_path: Path, transfer: int, name: str) -> None:
         container.mux(stream.encode(None))
     row = look(path, CONFIG)
     assert f" HDR {name} bt2020 tv 10-bit " in row.to_line()
+    assert "tone-mapped from an assumed 1000 nits" in row.to_line()
     assert json.loads(row.to_json())["colour"]["hdr"] is True
 
 
@@ -326,7 +359,7 @@ def shared_rows() -> list[dict[str, str]]:
 SHARED_LARGER_STREAM = {"tc_nasa_13013.mp4": {"decoded": "390", "nb_frames_hdr": "390", "res": "480x270"}}
 UNUSABLE = {
     "exo_sample_opus.mp4": "holds no video stream",
-    "moviepy_result_0bytes.webm": "not a readable video",
+    "moviepy_result_0bytes.webm": "is empty",
     "streamio_broken.mp4": "not a readable video",
     "jcodec_issue365_truncated.mkv": "ends after 0.04 s of the 46.66 s",
 }
@@ -368,7 +401,7 @@ def test_inspection_goes_as_far_as_it_can(tmp_path: Path) -> None:
     write_video(path, np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8), fps=8)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
-    found = inspect_video(path)
+    *_, found = inspecting(path)
     assert 0 < found.num_frames < 24
     assert found.info.num_frames_header == 24
     assert "damaged" in found.damage

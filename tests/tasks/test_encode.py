@@ -162,6 +162,21 @@ def test_short_clips_are_left_out_however_many(run: Callable[..., EncodeSummary]
     assert len(run().clips) == 9
 
 
+def test_clips_too_short_for_training_are_counted(soradit: Callable, weights: Path, folder: Path) -> None:
+    write_video(folder / "00.mp4", np.zeros((8, 32, 32, 3), np.uint8), fps=16, overwrite=True)
+    ended = soradit("encode", folder, "--weights", weights)
+    assert ended.exit_code == 0
+    assert (
+        "1 of 12 clips are shorter than 16 frames at 16 fps: train with fewer --frames (the longest has 20)"
+        in ended.err
+    )
+    for path in folder.glob("*.mp4"):
+        shorten(path)
+    ended = soradit("encode", folder, "--weights", weights)
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert ended.error == "soradit: none of 12 clips could be encoded, for the reasons above"
+
+
 def test_size_that_does_not_fit_is_refused_before_any_work(
     run: Callable[..., EncodeSummary], folder: Path, weights: Path
 ) -> None:

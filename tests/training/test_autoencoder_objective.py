@@ -1,17 +1,22 @@
 """What the autoencoder learns from: windows that depend on the step alone, and statistics for its latents."""
 
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 
 from soradit.media.clips import Clip, find_clips
+from soradit.media.video import probe_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
 from soradit.model.weights import GenerationConfig, load_autoencoder
+from soradit.report import Report
 from soradit.training import autoencoder
 from soradit.training.autoencoder import AutoencoderObjective, psnr, reconstruction_loss
+from soradit.training.sound import sound_clips
 
 GENERATION = GenerationConfig(height=64, width=64, num_frames=16)
 SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
@@ -23,6 +28,7 @@ def objective(clips: list[Clip], seed: int = 0) -> AutoencoderObjective:
         Autoencoder(SMALL),
         training=clips,
         held_out=clips[:2],
+        seconds=sound_clips(clips, Report()),
         generation=GENERATION,
         batch_size=2,
         seed=seed,
@@ -44,6 +50,17 @@ def test_batches_depend_on_nothing_but_the_step(clips: Path) -> None:
     assert torch.equal(torch.cat([part.video for part in parts]), third.video)
     assert torch.equal(torch.cat([part.noise for part in parts]), third.noise)
     assert torch.equal(first.loss(first.batch(3), 3), second.loss(second.batch(3), 3))
+
+
+def test_windows_lie_within_what_a_clip_holds_whatever_its_header_says(tmp_path: Path) -> None:
+    """FLV has one duration for all streams; here the sound's, which goes on for four seconds after the picture."""
+    picture = ("-f", "lavfi", "-i", "testsrc=s=64x64:r=16:d=1")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *picture, "-f", "lavfi", "-i", "sine=d=5", tmp_path / "a.flv"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert (probe_video(tmp_path / "a.flv").duration_seconds or 0) > 4
+    training = objective([Clip(path=tmp_path / "a.flv", captions=("a test picture",))])
+    for step in range(4):
+        assert training.batch(step).video.shape == (2, 16, 64, 64, 3)
 
 
 def test_published_latents_have_unit_variance(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
