@@ -5,11 +5,16 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from soradit.errors import SoraditError
 
+ABANDONED_SECONDS = 3600
+"""What has not grown for so long is nobody's any more: placing a file is copying it."""
 OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
 
@@ -62,6 +67,7 @@ def place(made: Path, path: Path, *, overwrite: bool) -> None:
 
     Raises SoraditError when it can't be written, or is there already and ``overwrite`` isn't given.
     """
+    _clear_leftovers(path.parent)
     # Beside the target, because a rename is atomic only within a file system.
     temporary = path.with_name(f".soradit-{secrets.token_hex(8)}.part")
     try:
@@ -82,9 +88,22 @@ def place(made: Path, path: Path, *, overwrite: bool) -> None:
             raise SoraditError(f"{path}: exists already, made meanwhile; give --overwrite to replace it") from error
         raise SoraditError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if temporary.is_file():
-            temporary.unlink()
+        _remove(temporary)
+
+
+@cache
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they placed a file have left; once, for folders may be large."""
+    for leftover in folder.glob(".soradit-*.part"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if path.is_file():
+        path.unlink()
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

@@ -24,10 +24,11 @@ from soradit.diffusion.sampler import (
     sample,
     with_guidance,
 )
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
+from soradit.model.familiar import Familiar, load_familiar
 from soradit.model.folder import Hashes, find_weights, identity, verify
 from soradit.model.weights import (
     MAX_TOKENS,
@@ -58,6 +59,7 @@ class Pipeline:
         device: torch.device,
         precision: torch.dtype,
         identity: str = "",
+        familiar: Familiar | None = None,
         offload: bool = False,
         report: Report | None = None,
     ) -> None:
@@ -65,7 +67,8 @@ class Pipeline:
         self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
         self.defaults = defaults
         self.device, self.precision = device, precision
-        self.identity, self.offload, self.report = identity, offload, report or Report()
+        self.identity, self.familiar = identity, familiar
+        self.offload, self.report = offload, report or Report()
 
     @classmethod
     def load(
@@ -93,16 +96,14 @@ class Pipeline:
             device=chosen,
             precision=choose_precision(precision, chosen),
             identity=identity(hashes),
+            familiar=load_familiar(folder / "transformer"),
             offload=offload,
             report=report,
         )
 
     def with_overrides(self, **overrides: Any) -> GenerationConfig:
         """The weights' own settings, with every override that is not None; SoraditError for one that can't be."""
-        try:
-            return replace(self.defaults, **{name: value for name, value in overrides.items() if value is not None})
-        except TypeError as error:  # from a file's metadata anything may come
-            raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
+        return self.defaults.with_overrides(**overrides)
 
     def __call__(
         self,
@@ -154,7 +155,7 @@ class Pipeline:
         try:
             noise, known, settings = self._noise(requests), self._known(requests), self._settings(requests[0])
             process = PROCESSES[settings.process]()
-            predict = self._predictor(requests, settings.guidance)
+            predict = self._predictor(requests, settings)
             first = continuing(predict, known, process) if known is not None else predict
             with self.report.phase("denoising"), self._at_work(self.transformer):
                 latents = sample(
@@ -175,6 +176,12 @@ class Pipeline:
             raise SoraditError(f"{self.device} has too little memory for it: make a smaller or shorter video")
         half = len(requests) // 2
         return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
+
+    def is_far(self, prompt: str) -> bool:
+        """Whether a prompt is unlike all captions that the weights learnt from; False where they don't say."""
+        return (
+            bool(prompt.strip()) and self.familiar is not None and self.familiar.is_far(self.text_encoder([prompt])[1])
+        )
 
     def grid(self, request: Request) -> tuple[int, int, int]:
         """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""
@@ -211,9 +218,7 @@ class Pipeline:
 
     def slices(self, total: int) -> list[slice]:
         """The latent frames that each slice of decoding looks at."""
-        config = self.autoencoder.config
-        # Neighbourhoods, then convolutions of 3, then levelled borders: each sees one latent frame further.
-        reach = 1 + len(config.widths) * config.blocks_per_stage + 1
+        reach = self.autoencoder.decoder.reach
         starts = range(0, total, DECODED_AT_ONCE)
         return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
 
@@ -221,18 +226,20 @@ class Pipeline:
         """The latent frames that each prediction looks at."""
         return overlapping_windows(total, self._window)
 
-    def _predictor(self, requests: list[Request], guidance: float) -> Predict:
+    def _predictor(self, requests: list[Request], settings: GenerationConfig) -> Predict:
         """The transformer's prediction for the prompts, guided away from the negative prompts."""
         prompts = [request.prompt for request in requests]
-        if guidance != 1:
+        if settings.guidance != 1:
             prompts += [request.negative for request in requests]
         text, pooled = (each.to(self.device) for each in self.text_encoder(prompts))
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
-                return self.transformer(x, t, text, pooled).float()
+                return self.transformer(x, t, text[: len(x)], pooled[: len(x)]).float()
 
-        return predict if guidance == 1 else with_guidance(predict, guidance)
+        if settings.guidance == 1:
+            return predict
+        return with_guidance(predict, settings.guidance, until=settings.guidance_until)
 
     def _noise(self, requests: list[Request]) -> Float[Tensor, "b t h w c"]:
         """Each from its own seed, on the CPU, so that neither neighbours nor the device matter."""

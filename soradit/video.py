@@ -59,10 +59,10 @@ class Video:
     def save(self, path: str | Path, *, overwrite: bool = False, metadata: bool = True) -> None:
         """Write an MP4, GIF, WebP, or a folder of frames (.png), whole or not at all; SoraditError when it can't be.
 
-        An MP4's title is its prompt and its comment, as JSON, all that ``soradit replay`` needs; none of it without
-        ``metadata``.
+        Its comment is, as JSON, all that ``soradit replay`` needs, and the title of an MP4 is its prompt; none of it
+        without ``metadata``.
         """
-        tags = {"title": self.request.prompt, "comment": json.dumps(self.about(), ensure_ascii=False)}
+        tags = {"title": self.request.prompt, "comment": json.dumps(self.about())}
         write_video(Path(path), self.frames, fps=self.fps, overwrite=overwrite, metadata=tags if metadata else None)
 
 

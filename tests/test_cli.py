@@ -69,6 +69,7 @@ def test_version(soradit: Callable) -> None:
         ["generate", "a prompt", "--prompts", "and.txt"],
         ["generate", "sky", "--size", "big"],
         ["generate", "sky", "--seed", "-1"],
+        ["generate", "sky", "--guidance", "much"],
         ["generate", "sky", "--seed", "9" * 20],
         ["generate", "sky", "--steps", "0"],
         ["generate", "sky", "--count", "0"],
@@ -82,7 +83,20 @@ def test_version(soradit: Callable) -> None:
 def test_usage_errors_exit_2(soradit: Callable, arguments: list[str]) -> None:
     ended = soradit(*arguments)
     assert (ended.exit_code, ended.out) == (2, "")
-    assert "Traceback" not in ended.err
+    assert ended.err == f"{ended.error}\n", "one line"
+    assert ended.error.endswith("--help")
+
+
+def test_a_usage_error_names_the_value_and_where_help_is(soradit: Callable) -> None:
+    assert soradit("generate", "sky", "--steps", "many").error.startswith("soradit: Invalid value for '--steps': ")
+    assert soradit("generate", "sky", "--nosuch").error.startswith("soradit: No such option: --nosuch")
+    assert soradit("replay").error.endswith("; see soradit replay --help")
+
+
+def test_nothing_asked_for_gives_the_help(soradit: Callable) -> None:
+    ended = soradit()
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert "Commands:" in ended.err
 
 
 def test_encode_then_train_print_paths_alone(soradit: Callable, clips: Path, weights: Path, tmp_path: Path) -> None:
@@ -169,6 +183,7 @@ def test_interrupted_command_exits_130(weights: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1] == "soradit: interrupted"
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -176,7 +191,7 @@ def test_interrupted_command_exits_130(weights: Path, tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_wherever_it_is_met(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def full() -> None:
+    def full(**_: object) -> None:
         raise OSError(28, "No space left on device", "run/metrics.csv")
 
     monkeypatch.setattr("soradit.cli.app", full)

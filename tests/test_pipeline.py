@@ -11,6 +11,7 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
 from soradit.model.autoencoder import to_float, to_uint8
+from soradit.model.familiar import Familiar
 from soradit.model.weights import MAX_TOKENS, GenerationConfig, latent_grid
 from soradit.pipeline import DECODED_AT_ONCE, Pipeline, go_on
 from soradit.video import Request, Video
@@ -45,6 +46,16 @@ def test_prompt_and_negative_prompt_matter(pipeline: Pipeline) -> None:
     frames = [pipeline(*args, negative=n).frames for args, n in ((("day",), ""), (("night",), ""), (("day",), "night"))]
     assert (frames[0] != frames[1]).any()
     assert (frames[0] != frames[2]).any()
+
+
+def test_a_prompt_unlike_all_that_was_learnt_is_far(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pooled = pipeline.text_encoder(["a red sky"])
+    monkeypatch.setattr(pipeline, "familiar", Familiar(landmarks=pooled, radius=1e-4))
+    assert not pipeline.is_far("a red sky")
+    assert not pipeline.is_far(" ")  # said otherwise
+    assert pipeline.is_far("a cat playing the piano")
+    monkeypatch.setattr(pipeline, "familiar", None)
+    assert not pipeline.is_far("a cat playing the piano")
 
 
 def test_no_guidance_asks_the_model_once_and_guidance_at_one_batch(pipeline: Pipeline) -> None:

@@ -60,7 +60,7 @@ Offload = Annotated[
     bool, typer.Option("--offload", help="Keep on the device only what is at work.", rich_help_panel=RUN)
 ]
 NoMetadata = Annotated[
-    bool, typer.Option("--no-metadata", help="Don't say in the MP4 how it was made.", rich_help_panel=WRITE)
+    bool, typer.Option("--no-metadata", help="Don't say in the video how it was made.", rich_help_panel=WRITE)
 ]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Seconds and peak memory of each phase.", rich_help_panel=RUN)

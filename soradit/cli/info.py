@@ -11,7 +11,7 @@ from soradit.cli.options import Size, height_width, print_line
 def info(
     what: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE|WEIGHTS", help="An MP4, or a folder of weights.  [default: the bundled ones]"),
+        typer.Argument(metavar="FILE|WEIGHTS", help="A video, or a folder of weights.  [default: the bundled ones]"),
     ] = None,
     size: Size = None,
     frames: Annotated[
@@ -37,4 +37,5 @@ def info(
         print_line(json.dumps(facts, ensure_ascii=False))
     else:
         for name, value in facts.items():
-            print_line(f"{name.replace('_', ' '):<24} {visible(str(value))}")
+            shown = f"{value:,}" if isinstance(value, int) and name != "seed" else visible(str(value))
+            print_line(f"{name.replace('_', ' '):<24} {shown}")

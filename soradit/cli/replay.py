@@ -35,7 +35,7 @@ from soradit.cli.options import (
 
 
 def replay(
-    video: Annotated[Path, typer.Argument(metavar="FILE", help="An MP4 that soradit made.", show_default=False)],
+    video: Annotated[Path, typer.Argument(metavar="FILE", help="A video that soradit made.", show_default=False)],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="[default: the name with -replay]", rich_help_panel=WRITE),

@@ -35,17 +35,21 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
-def with_guidance(predict_both: Predict, guidance: float) -> Predict:
+def with_guidance(predict: Predict, guidance: float, *, until: float = 1.0) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, equation 6, with guidance = w + 1).
 
-    ``predict_both`` predicts for a batch twice as long: first with the prompt, then with the negative (or empty) one.
+    ``predict`` predicts for a batch of prompts, and for one twice as long: then with the negative (or empty) ones
+    behind them. From t = ``until`` on the prompts alone are asked: near the clean end guidance harms as often as it
+    helps (Kynkäänniemi et al. 2024, arXiv 2404.07724, section 4).
     """
 
-    def predict(x: Latents, t: Times) -> Latents:
-        positive, negative = predict_both(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
+    def guided(x: Latents, t: Times) -> Latents:
+        if float(t[0]) >= until:
+            return predict(x, t)
+        positive, negative = predict(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
         return torch.lerp(negative, positive, guidance)
 
-    return predict
+    return guided
 
 
 def overlapping_windows(total: int, length: int) -> list[slice]:

@@ -199,16 +199,16 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
                     stream = _largest_stream(container)
                     yield OpenVideo(_header(container, stream), partial(_decode, container, stream))
     except (Damaged, av.FFmpegError) as error:
-        raise Unreadable(f"{path}: {reason(error)}") from error
+        raise Unreadable(f"{path}: {reason(error, 'image' if formats == IMAGE_FORMATS else 'video')}") from error
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror or error}") from error
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception, kind: str = "video") -> str:
     """Why a file can't be read, or not to its end, in words."""
     if isinstance(error, Damaged):
         return str(error)
-    return f"not a readable video, or damaged: {getattr(error, 'strerror', None) or error}"
+    return f"not a readable {kind}, or damaged: {getattr(error, 'strerror', None) or error}"
 
 
 @contextmanager

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngInfo
 
 from soradit.errors import SoraditError
 from soradit.files import check_output_path, place
@@ -71,11 +74,12 @@ def write_video(
     - .mp4: H.264, yuv420p, BT.709, tv range; H and W must be even. ``crf`` is x264's quality (0 best, 51 worst);
       ``metadata`` may hold the tags ``title`` and ``comment``: MP4 drops most others.
     - .gif: 256 colours chosen for these frames. .webp: animated. .png: a folder of 0000.png, 0001.png, ...
+      Of ``metadata`` they keep ``comment``, which must be ASCII.
 
     Raises SoraditError when the path cannot be written, a size is odd, there are no frames, or ffmpeg fails.
     """
     check_output_path(path, overwrite=overwrite)
-    num_frames = len(frames)
+    num_frames, comment = len(frames), (metadata or {}).get("comment", "")
     if num_frames == 0 or not (math.isfinite(fps) and fps > 0):
         raise SoraditError(f"{path}: needs at least 1 frame and a positive rate, not {num_frames} at {fps} fps")
     # Far from the target: whatever kills us, nothing is left there.
@@ -85,11 +89,11 @@ def write_video(
             if made.suffix == ".mp4":
                 _write_mp4(made, frames, fps=fps, crf=crf, metadata=metadata or {}, target=path)
             elif made.suffix == ".gif":
-                _write_gif(made, frames, fps=fps, target=path)
+                _write_gif(made, frames, fps=fps, comment=comment, target=path)
             elif made.suffix == ".webp":
-                _write_webp(made, frames, fps=fps)
+                _write_webp(made, frames, fps=fps, comment=comment)
             else:
-                _write_pngs(made, frames)
+                _write_pngs(made, frames, comment=comment)
         except OSError as error:
             raise SoraditError(f"{path}: cannot be made in {scratch}: {error.strerror or error}") from error
         place(made, path, overwrite=overwrite)
@@ -109,22 +113,39 @@ def _write_mp4(
     _encode(made, frames, fps=fps, codec="libx264", pixels="yuv420p", options=options, target=target)
 
 
-def _write_gif(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, fps: float, target: Path) -> None:
+def _write_gif(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, fps: float, comment: str, target: Path) -> None:
     _encode(
         made, frames, fps=fps, codec="gif", pixels="pal8", options=["-vf", _GIF_PALETTE, "-loop", "0"], target=target
     )
+    if comment:  # which ffmpeg does not write
+        image = made.read_bytes()
+        table = 13 + 3 * 2 ** ((image[10] & 7) + 1)  # where the header and the palette end
+        made.write_bytes(image[:table] + _gif_comment(comment.encode("ascii")) + image[table:])
 
 
-def _write_webp(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, fps: float) -> None:
+def _gif_comment(text: bytes) -> bytes:
+    """A comment extension: sub-blocks of at most 255 bytes (GIF89a, section 24)."""
+    blocks = (text[start : start + 255] for start in range(0, len(text), 255))
+    return b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
+
+
+def _write_webp(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, fps: float, comment: str) -> None:
     shown_at = [round(1000 * i / fps) for i in range(len(frames) + 1)]  # milliseconds
     durations = [end - start for start, end in pairwise(shown_at)]
-    iio.imwrite(made, frames, plugin="pillow", extension=".webp", duration=durations, loop=0, quality=90, method=4)
+    exif = Image.Exif()
+    if comment:
+        exif[Base.ImageDescription] = comment
+    options: dict[str, Any] = {"duration": durations, "loop": 0, "quality": 90, "method": 4, "exif": exif}
+    iio.imwrite(made, frames, plugin="pillow", extension=".webp", **options)
 
 
-def _write_pngs(made: Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
+def _write_pngs(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, comment: str) -> None:
     made.mkdir()
+    text = PngInfo()
+    if comment:
+        text.add_text("Comment", comment)
     for index, frame in enumerate(frames):
-        iio.imwrite(made / f"{index:04d}.png", frame, plugin="pillow")
+        iio.imwrite(made / f"{index:04d}.png", frame, plugin="pillow", pnginfo=text)
 
 
 def _encode(

@@ -8,7 +8,6 @@ at the end, so that tokens meet without a seam. Residual layers start as the ide
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,42 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
+from soradit.model.config import AutoencoderConfig
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
 
 MAX_STEP = 0.03
 """Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig:
-    """Sizes of the autoencoder, and the statistics that normalise its latents."""
-
-    patch_size: PatchSize = (4, 8, 8)
-    """Frames, height and width in pixels of the first stage's patches."""
-    widths: tuple[int, ...] = (192, 384, 512)
-    """Features per position at each stage; each stage after the first halves height and width."""
-    blocks_per_stage: int = 2
-    latent_channels: int = 64
-    """Numbers per latent vector."""
-    latent_mean: tuple[float, ...] | None = None
-    latent_std: tuple[float, ...] | None = None
-    """Per channel, over training clips; None until the autoencoder has been fitted."""
-
-    def __post_init__(self) -> None:
-        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
-            raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
-        for name in ("latent_mean", "latent_std"):
-            if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
-                raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")
-
-    @property
-    def token_size(self) -> PatchSize:
-        """Frames, height and width in pixels that one latent vector stands for."""
-        frames, height, width = self.patch_size
-        merged = 2 ** (len(self.widths) - 1)
-        return frames, height * merged, width * merged
 
 
 def neighbourhoods(latents: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w 27*c"]:
@@ -149,6 +119,12 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
         self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before and after its own a frame depends on."""
+        convolutions = sum(isinstance(module, ResidualBlock) for module in self.modules())
+        return 1 + convolutions + 1  # neighbourhoods, convolutions of 3, levelled borders: each sees one further
 
     def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
         x = self.blocks[0](self.project(neighbourhoods(latents)))

@@ -8,13 +8,11 @@ SHA256SUMS                    hashes of all of these that decide pixels (see ``s
 README.md                     the model card
 """
 
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +22,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import soradit
-from soradit.diffusion.process import PROCESSES
-from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
+from soradit.imports import quick_imports
+from soradit.model.autoencoder import Autoencoder
+from soradit.model.config import MAX_TOKENS as MAX_TOKENS
+from soradit.model.config import AutoencoderConfig, GenerationConfig, read_config
+from soradit.model.config import latent_grid as latent_grid
+from soradit.model.config import load_autoencoder_config as load_autoencoder_config
+from soradit.model.config import load_generation_config as load_generation_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import INDEX, SUMS, has_component, write_sums
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
 
-MAX_TOKENS = 16_384
-"""That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 TENSORS = "diffusion_pytorch_model.safetensors"
 CLASSES = {
     "transformer": ("soradit", "DiT"),
@@ -45,61 +45,6 @@ CLASSES = {
     "tokenizer": ("transformers", "CLIPTokenizerFast"),
     "scheduler": ("soradit", "GenerationConfig"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerationConfig:
-    """How these weights generate unless told otherwise: what they were trained for, and what measured best."""
-
-    process: str = "flow"
-    """``flow`` or ``noise``: what the transformer was trained to predict."""
-    sampler: str = "ab2"
-    steps: int = 20
-    guidance: float = 3.0
-    """1 is none."""
-    shift: float = 1.0
-    """Above 1, more of the steps near the noise."""
-    height: int = 256
-    width: int = 256
-    num_frames: int = 32
-    fps: int = 16
-
-    def __post_init__(self) -> None:
-        if self.process not in PROCESSES:
-            raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
-        if self.sampler not in SAMPLERS[self.process]:
-            known = " or ".join(SAMPLERS[self.process])
-            raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
-        for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
-            if name != "shift" and not isinstance(getattr(self, name), int):
-                raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
-            if not 0 < getattr(self, name) < math.inf:
-                raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not math.isfinite(self.guidance):
-            raise SoraditError(f"guidance must be a number, not {self.guidance}")
-
-
-def latent_grid(
-    settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int | None = None
-) -> tuple[int, int, int]:
-    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens.
-
-    ``window`` is how many latent frames the transformer sees at once; None is all of them.
-    """
-    extent = {"frames": settings.num_frames, "height": settings.height, "width": settings.width}
-    for (name, length), unit in zip(extent.items(), token_size, strict=True):
-        if length % unit:
-            nearest = max(unit, round(length / unit) * unit)
-            raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
-    t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
-    if (tokens := min(t, window or t) * h * w) > MAX_TOKENS:
-        size = f"{settings.width}x{settings.height}, {min(t, window or t) * token_size[0]} frames"
-        raise SoraditError(f"{size} are {tokens} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
-    return t, h, w
-
-
-def load_generation_config(folder: Path) -> GenerationConfig:
-    return _config(GenerationConfig, folder / "scheduler" / "scheduler_config.json")
 
 
 def load_transformer(folder: Path) -> DiT:
@@ -112,10 +57,6 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     return _load(Autoencoder, AutoencoderConfig, folder / "vae")
 
 
-def load_autoencoder_config(folder: Path) -> AutoencoderConfig:
-    return _config(AutoencoderConfig, folder / "vae" / "config.json")
-
-
 def load_encoder_only(folder: Path) -> Autoencoder:
     """An autoencoder with the folder's encoder, frozen, and a decoder yet to be fitted and trained."""
     autoencoder: Autoencoder = _load(Autoencoder, AutoencoderConfig, folder / "vae", only="encoder.")
@@ -125,7 +66,8 @@ def load_encoder_only(folder: Path) -> Autoencoder:
 
 def load_text(folder: Path) -> "TextEncoder":
     """In float32, on the CPU, frozen. Raises SoraditError for files missing, damaged or not fitting."""
-    from soradit.model.text import load_text_encoder  # transformers takes seconds to import
+    with quick_imports():
+        from soradit.model.text import load_text_encoder  # transformers takes seconds to import
 
     for part in ("text_encoder", "tokenizer"):
         if not has_component(folder, part):
@@ -169,7 +111,7 @@ def save_with_transformer(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        for component in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        for component in ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"):
             copy_component(base, temporary, component)
         save_transformer(temporary, config, tensors)
         (temporary / "README.md").write_text(card, encoding="utf-8")
@@ -205,7 +147,7 @@ def encoder_fingerprint(folder: Path) -> str:
 
 def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> Any:
     """A model with the folder's tensors: all of them, or those whose names begin with ``only``."""
-    config = _config(config_class, folder / "config.json")
+    config = read_config(config_class, folder / "config.json")
     path = folder / TENSORS
     if not path.is_file():
         raise SoraditError(f"{path} is missing: the weights are incomplete")
@@ -234,29 +176,6 @@ def _save(folder: Path, config: AutoencoderConfig | DiTConfig, tensors: dict[str
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.detach().cpu().half().contiguous() for name, t in tensors.items()}, folder / TENSORS)
     _write_json(folder / "config.json", _described(config))
-
-
-def _config(config_class: Any, path: Path) -> Any:
-    """Build a config from JSON: unknown keys and wrong kinds are named, classes never come from the file."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SoraditError(f"{path} is missing: the weights are incomplete") from error
-    except (ValueError, OSError) as error:
-        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
-    known = {field.name for field in dataclasses.fields(config_class)}
-    try:
-        given = {name: _frozen(value) for name, value in fields.items() if not name.startswith("_")}
-        if unknown := sorted(set(given) - known):
-            raise ValueError(f"unknown {', '.join(unknown)}")
-        return config_class(**given)
-    except (TypeError, ValueError, AttributeError, ArithmeticError, SoraditError) as error:
-        raise SoraditError(f"{path} can't be used: {first_line(error)}") from error
-
-
-def _frozen(value: Any) -> Any:
-    """JSON's lists as the tuples that configs hold."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _described(config: Any) -> dict:

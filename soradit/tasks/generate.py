@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from soradit.errors import SoraditError
 from soradit.files import check_output_path, sha256_of
+from soradit.imports import quick_imports
+from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
 from soradit.model.folder import find_weights, identity, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from soradit.diffusion.sampler import Step
-    from soradit.model.weights import GenerationConfig
     from soradit.pipeline import Pipeline
     from soradit.video import Request, Video
 
@@ -62,7 +64,7 @@ class Made:
     """One video made, or found made already."""
 
     job: Job
-    settings: "GenerationConfig | None" = None
+    settings: GenerationConfig | None = None
     seconds: float = 0.0
     skipped: bool = False
 
@@ -107,13 +109,17 @@ class _Work:
         self.strips: "list[tuple[str, np.ndarray]]" = []
 
     @cached_property
+    def folder(self) -> Path:
+        return find_weights(self.config.weights)
+
+    @cached_property
     def pipeline(self) -> "Pipeline":
         """The weights' files are read, and their hashes compared, while torch is being imported."""
-        config, folder = self.config, find_weights(self.config.weights)
+        config, folder = self.config, self.folder
         self.report.note(f"loading {'the bundled weights' if config.weights is None else folder}")
         with ThreadPoolExecutor(1) as reader:
             verified = reader.submit(verify, folder)
-            with self.report.phase("importing"):
+            with self.report.phase("importing"), quick_imports():
                 from soradit.pipeline import Pipeline
             with self.report.phase("reading weights"):
                 hashes = verified.result()
@@ -156,8 +162,11 @@ class _Work:
                 yield job
 
     def make(self, jobs: Iterable[Job]) -> Iterator[Made]:
-        config, pipeline = self.config, self.pipeline
-        for batch in pipeline.batches(self._requests(jobs), of=lambda pair: pair[1], batch_size=config.batch_size):
+        config, fitting = self.config, self._fitting(jobs)
+        if (first := next(fitting, None)) is None:
+            return
+        pipeline, requests = self.pipeline, self._requests(chain([first], fitting))
+        for batch in pipeline.batches(requests, of=lambda pair: pair[1], batch_size=config.batch_size):
             started = time.monotonic()
             for job, video in self._videos(batch):
                 try:
@@ -169,6 +178,19 @@ class _Work:
                 if config.sheet is not None:
                     self._add_to_sheet(job, video)
                 yield Made(job=job, settings=video.settings, seconds=(time.monotonic() - started) / len(batch))
+
+    def _fitting(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The jobs, less those that don't fit the weights going by their configs; before anything large is imported."""
+        own, token_size = load_generation_config(self.folder), load_autoencoder_config(self.folder).token_size
+        for job in jobs:
+            try:
+                settings = own.with_overrides(**job.overrides)
+                if job.continued is None:  # else length and size are the video's
+                    latent_grid(settings, token_size, window=max(1, own.num_frames // token_size[0]))
+            except SoraditError as error:
+                self._fail(error, job)
+            else:
+                yield job
 
     def _requests(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, Request]]":
         """The jobs with what they begin with, less those whose settings don't fit; before any work on them."""
@@ -291,6 +313,9 @@ def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
     for what, text in (("the prompt", request.prompt), ("the negative prompt", request.negative)):
         if text and (num_tokens := pipeline.text_encoder.count_tokens(text)) > max_tokens:
             yield f"{what} has {num_tokens} tokens: all after the first {max_tokens} are not used"
+    if pipeline.is_far(request.prompt):
+        prompt = shorten(request.prompt, 60, placeholder=" ...")
+        yield f"{prompt!r} is far from what these weights learnt: expect what they know instead"
     own, settings = pipeline.defaults, request.settings or pipeline.defaults
     if settings.steps < FEW_STEPS * own.steps:
         yield f"{settings.steps} steps are few: these weights use {own.steps}, and with fewer their pictures blur"

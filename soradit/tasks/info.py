@@ -13,7 +13,7 @@ def info(
     what: Path | None = None, *, height: int | None = None, width: int | None = None, num_frames: int | None = None
 ) -> dict[str, Any]:
     """Facts by name. Raises SoraditError for what is neither a video made by soradit nor a whole folder of weights."""
-    if what is not None and what.is_file():
+    if what is not None and (what.is_file() or what.suffix.lower() == ".png"):
         from soradit.media.tags import read_about
 
         return read_about(what)
@@ -24,9 +24,9 @@ def info(
 
 
 def count_parameters(component: Path) -> int:
-    """As the headers of its safetensors files say: 8 bytes of length, then JSON with each tensor's shape."""
+    """As the headers of its model's safetensors files say: 8 bytes of length, then JSON with each tensor's shape."""
     total = 0
-    for path in component.glob("*.safetensors"):
+    for path in component.glob("*model*.safetensors"):
         try:
             with path.open("rb") as file:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -40,6 +40,7 @@ def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
     """What a video takes, in float32 on a CPU: tokens, operations, memory."""
     import torch
 
+    from soradit.diffusion.process import timestep_grid
     from soradit.model.cost import cost
     from soradit.pipeline import Pipeline
     from soradit.video import Request
@@ -52,6 +53,8 @@ def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
     windows, slices = pipeline.windows(grid[0]), pipeline.slices(grid[0])
     latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
     both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
+    guided = timestep_grid(settings.steps, settings.shift)[:-1] < settings.guidance_until
+    passes = settings.steps if both == 1 else (settings.steps + int(guided.sum())) / both
 
     def predict(window: slice) -> torch.Tensor:
         x = latents[:, window].expand(both, -1, -1, -1, -1)
@@ -68,7 +71,7 @@ def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
         "video": f"{settings.width}x{settings.height}, {settings.num_frames} frames, {settings.steps} steps",
         "tokens": math.prod(grid),
         "tokens_at_once": math.prod((windows[0].stop, *grid[1:])),
-        "tflop_denoising": round(settings.steps * sum(flops for flops, _ in predicting) / 1e12, 3),
+        "tflop_denoising": round(passes * sum(flops for flops, _ in predicting) / 1e12, 3),
         "tflop_decoding": round(sum(flops for flops, _ in decoding) / 1e12, 3),
         "megabytes": round((weights + frames + max(peak for _, peak in predicting + decoding)) / 1e6),
     }

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, first_line
 from soradit.files import OUTPUT_SUFFIXES
 
 FLAGS: dict[str, tuple[str, type]] = {
@@ -100,8 +100,10 @@ def parse_line(text: str) -> Order:
     if text.startswith("{"):
         try:
             given = json.loads(text)
-        except ValueError as error:
-            raise SoraditError(f"not JSON: {error}") from error
+        except json.JSONDecodeError as error:
+            raise SoraditError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+        except (ValueError, RecursionError) as error:  # endless numbers, bottomless lists
+            raise SoraditError(f"not JSON: {first_line(error)}") from error
         if not isinstance(given.get("prompt"), str):
             raise SoraditError('has no "prompt"')
         pairs = [(key, value) for key, value in given.items() if key != "prompt"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import soradit
 from soradit.errors import SoraditError
-from soradit.files import check_output_path
+from soradit.files import OUTPUT_SUFFIXES, check_output_path
 from soradit.report import Report
 from soradit.tasks.generate import GenerateConfig, Made, generate
 from soradit.tasks.jobs import Job
@@ -30,7 +30,8 @@ def replay(
     from soradit.media.tags import read_about  # with the decoders, which take a while to import
 
     report = report or Report()
-    output = output or Path(f"{video.stem}-replay.mp4")
+    if output is None:
+        output = Path(f"{video.stem}-replay{video.suffix if video.suffix.lower() in OUTPUT_SUFFIXES else '.mp4'}")
     check_output_path(output, overwrite=config.overwrite)
     about = read_about(video)
     version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.model.dit import DiT
+from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
@@ -65,6 +67,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    def captions(self) -> Float[Tensor, "n pooled"]:
+        """The pooled embeddings of all captions."""
+        return torch.cat([pooled for key, (_, pooled) in self.text.items() if key != ("",)])
 
     @property
     def clips(self) -> list[Clip]:
@@ -141,6 +147,11 @@ class TransformerObjective:
         self.device, self.precision = device, precision
         self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
+    @cached_property
+    def familiar(self) -> Familiar:
+        """By which generating tells a prompt that is unlike all that was learnt."""
+        return learn(self.training.captions(), self.held_out.captions())
+
     @property
     def shape(self) -> ExampleShape:
         latents = self.training.draw([0], drop_text=0.0, random=generator(0)).latents
@@ -211,6 +222,7 @@ class TransformerObjective:
             save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
         else:
             save_transformer(run, self.model.config, tensors)
+            save_familiar(run / "transformer", self.familiar)
         save_generation_config(run, self.generation)
         write_index(run)
 

@@ -1,5 +1,6 @@
 """Every form that a video is written in: its frames, its rate, whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from soradit.errors import SoraditError
 from soradit.files import OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
+from soradit.media.video import read_video
 from soradit.media.writing import write_video
 
 
@@ -42,6 +44,34 @@ def test_animations_hold_the_frames_at_their_rate(tmp_path: Path, suffix: str, t
     assert sum(durations) == pytest.approx(6 * 1000 / 16, abs=10)
     with Image.open(path) as image:
         assert image.info["loop"] == 0
+
+
+@pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
+@pytest.mark.parametrize("length", [1, 255, 256, 5000])
+def test_a_comment_changes_no_pixel(tmp_path: Path, suffix: str, length: int) -> None:
+    about = {"soradit": "1", "weights": "w", "prompt": "x" * length, "negative": "", "seed": 0}
+    for name, metadata in (("plain", None), ("told", {"comment": json.dumps(about)})):
+        write_video(tmp_path / f"{name}{suffix}", gradient(), fps=16, metadata=metadata)
+    assert read_about(tmp_path / f"told{suffix}") == about
+    plain, told = (
+        np.stack([np.asarray(frame) for frame in _frames(tmp_path / f"{name}{suffix}")]) for name in ("plain", "told")
+    )
+    assert (plain == told).all()
+
+
+def _frames(path: Path) -> list[np.ndarray]:
+    if path.is_dir():
+        return [np.asarray(Image.open(frame)) for frame in sorted(path.iterdir())]
+    return list(read_images(path)[0] if path.suffix in (".gif", ".webp") else read_video(path)[0])
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".mp4"])
+def test_what_is_no_video_says_nothing(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for content in (b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WEBP"):
+        path.write_bytes(content)
+        with pytest.raises(SoraditError, match="not a readable"):
+            read_about(path)
 
 
 def test_a_gif_of_one_colour_keeps_it(tmp_path: Path) -> None:
@@ -96,6 +126,20 @@ def test_of_two_that_write_one_name_the_first_wins(tmp_path: Path, is_folder: bo
         place(second, target, overwrite=False)
     assert (target / "0000.png" if is_folder else target).read_text() == "first"
     assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path, is_folder: bool) -> None:
+    old, new = tmp_path / ".soradit-0123456789abcdef.part", tmp_path / ".soradit-fedcba9876543210.part"
+    for path in (old, new):
+        if is_folder:
+            path.mkdir()
+            (path / "0000.png").touch()
+        else:
+            path.touch()
+    os.utime(old, (0, 0))
+    write_video(tmp_path / "a.gif", gradient(), fps=16)
+    assert sorted(os.listdir(tmp_path)) == [new.name, "a.gif"], "another process may be at work on the new one"
 
 
 def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:

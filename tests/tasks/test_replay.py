@@ -11,6 +11,7 @@ from soradit.media.tags import read_about
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.folder import write_sums
+from soradit.tasks.generate import hash_output
 
 
 @pytest.fixture
@@ -36,6 +37,17 @@ def test_a_replay_is_equal_byte_for_byte(soradit: Callable, weights: Path, here:
     ended = soradit("replay", "a.mp4", "--weights", weights)
     assert (ended.exit_code, ended.out) == (0, "a-replay.mp4\n"), ended.err
     assert Path("a-replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_every_form_says_how_it_was_made(soradit: Callable, weights: Path, here: Path, suffix: str) -> None:
+    given = ("--seed", 7, "--negative", "dunkel 🌒", "--frames", 8, "--weights", weights)
+    assert soradit("generate", 'ein "roter" Himmel, 空', "-o", f"x{suffix}", *given).exit_code == 0
+    assert json.loads(soradit("info", f"x{suffix}", "--json").out) == read_about(Path(f"x{suffix}"))
+    assert read_about(Path(f"x{suffix}"))["prompt"] == 'ein "roter" Himmel, 空'
+    ended = soradit("replay", f"x{suffix}", "--weights", weights)
+    assert (ended.exit_code, ended.out) == (0, f"x-replay{suffix}\n"), ended.err
+    assert hash_output(Path(f"x-replay{suffix}")) == hash_output(Path(f"x{suffix}"))
 
 
 def test_a_replay_of_a_replay_of_a_batch(soradit: Callable, weights: Path, here: Path) -> None:
@@ -108,6 +120,7 @@ def test_info_of_a_video(soradit: Callable, here: Path) -> None:
     lines = soradit("info", "a.mp4").out.splitlines()
     assert 'prompt                   a "red" sky' in lines
     assert "num frames               8" in lines
+    assert "seed                     7" in lines
 
 
 def test_info_of_weights(soradit: Callable, weights: Path) -> None:
@@ -120,7 +133,8 @@ def test_info_of_weights(soradit: Callable, weights: Path) -> None:
     longer = json.loads(soradit("info", weights, "--frames", 64, "--size", "96x64", "--json").out)
     assert (longer["tokens"], longer["tokens_at_once"]) == (16 * 6, 24)
     assert longer["tflop_denoising"] >= facts["tflop_denoising"]
-    assert soradit("info", weights).exit_code == 0
+    shown = soradit("info", weights).out
+    assert f"{facts['transformer_parameters']:,}" in shown
 
 
 def test_info_of_nothing(soradit: Callable, tmp_path: Path) -> None:

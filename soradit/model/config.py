@@ -1,0 +1,138 @@
+"""What the JSON files of a weights folder say of its parts. Needs no torch, so that mistakes are told at once."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from soradit.errors import SoraditError, first_line
+
+SAMPLERS = {"flow": ("ab2", "euler"), "noise": ("ddim",)}
+"""For each process the samplers that can walk it (see ``soradit.diffusion.sampler``), the default first."""
+MAX_TOKENS = 16_384
+"""That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Sizes of the autoencoder, and the statistics that normalise its latents."""
+
+    patch_size: tuple[int, int, int] = (4, 8, 8)
+    """Frames, height and width in pixels of the first stage's patches."""
+    widths: tuple[int, ...] = (192, 384, 512)
+    """Features per position at each stage; each stage after the first halves height and width."""
+    blocks_per_stage: int = 2
+    latent_channels: int = 64
+    """Numbers per latent vector."""
+    latent_mean: tuple[float, ...] | None = None
+    latent_std: tuple[float, ...] | None = None
+    """Per channel, over training clips; None until the autoencoder has been fitted."""
+
+    def __post_init__(self) -> None:
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
+        for name in ("latent_mean", "latent_std"):
+            if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
+                raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")
+
+    @property
+    def token_size(self) -> tuple[int, int, int]:
+        """Frames, height and width in pixels that one latent vector stands for."""
+        frames, height, width = self.patch_size
+        merged = 2 ** (len(self.widths) - 1)
+        return frames, height * merged, width * merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How these weights generate unless told otherwise: what they were trained for, and what measured best."""
+
+    process: str = "flow"
+    """``flow`` or ``noise``: what the transformer was trained to predict."""
+    sampler: str = "ab2"
+    steps: int = 20
+    guidance: float = 3.0
+    """1 is none."""
+    guidance_until: float = 1.0
+    """Guidance acts until this t; later steps, nearer to the clean video, need half the predictions."""
+    shift: float = 1.0
+    """Above 1, more of the steps near the noise."""
+    height: int = 256
+    width: int = 256
+    num_frames: int = 32
+    fps: int = 16
+
+    def __post_init__(self) -> None:
+        if self.process not in SAMPLERS:
+            raise SoraditError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
+        if self.sampler not in SAMPLERS[self.process]:
+            known = " or ".join(SAMPLERS[self.process])
+            raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
+        for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
+            if name != "shift" and not isinstance(getattr(self, name), int):
+                raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.guidance_until <= 1:
+            raise SoraditError(f"guidance_until must be from 0 to 1, not {self.guidance_until}")
+        if not math.isfinite(self.guidance):
+            raise SoraditError(f"guidance must be a number, not {self.guidance}")
+
+    def with_overrides(self, **overrides: Any) -> "GenerationConfig":
+        """With every override that is not None; SoraditError for one that can't be."""
+        try:
+            return replace(self, **{name: value for name, value in overrides.items() if value is not None})
+        except TypeError as error:  # from a file's metadata anything may come
+            raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
+
+
+def latent_grid(
+    settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int | None = None
+) -> tuple[int, int, int]:
+    """Latent frames, height and width of a video; raises SoraditError when it is not a whole number of tokens.
+
+    ``window`` is how many latent frames the transformer sees at once; None is all of them.
+    """
+    extent = {"frames": settings.num_frames, "height": settings.height, "width": settings.width}
+    for (name, length), unit in zip(extent.items(), token_size, strict=True):
+        if length % unit:
+            nearest = max(unit, round(length / unit) * unit)
+            raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
+    t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
+    if (tokens := min(t, window or t) * h * w) > MAX_TOKENS:
+        size = f"{settings.width}x{settings.height}, {min(t, window or t) * token_size[0]} frames"
+        raise SoraditError(f"{size} are {tokens} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
+    return t, h, w
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    return read_config(GenerationConfig, folder / "scheduler" / "scheduler_config.json")
+
+
+def load_autoencoder_config(folder: Path) -> AutoencoderConfig:
+    return read_config(AutoencoderConfig, folder / "vae" / "config.json")
+
+
+def read_config(config_class: Any, path: Path) -> Any:
+    """Build a config from JSON: unknown keys and wrong kinds are named, classes never come from the file."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SoraditError(f"{path} is missing: the weights are incomplete") from error
+    except (ValueError, OSError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
+    known = {field.name for field in dataclasses.fields(config_class)}
+    try:
+        given = {name: _frozen(value) for name, value in fields.items() if not name.startswith("_")}
+        if unknown := sorted(set(given) - known):
+            raise ValueError(f"unknown {', '.join(unknown)}")
+        return config_class(**given)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, SoraditError) as error:
+        raise SoraditError(f"{path} can't be used: {first_line(error)}") from error
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples that configs hold."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,71 @@
+"""How far a prompt is from what a transformer has learnt, by the pooled embeddings of the captions it learnt from.
+
+TRANSFORMER/prompts.safetensors    landmarks (n, pooled) float16, and the radius within which a prompt is familiar
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from soradit.errors import SoraditError
+
+FILE = "prompts.safetensors"
+MAX_LANDMARKS = 256
+SLACK = 1.5
+"""How many times as far from the landmarks as captions are a prompt may be: other words for the same still are near."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiar:
+    """Captions that stand for all, and how far from the nearest of them the others are."""
+
+    landmarks: Float[Tensor, "n pooled"]
+    radius: float
+
+    def is_far(self, pooled: Float[Tensor, "b pooled"]) -> bool:
+        """Whether the first of the prompts is unlike all captions."""
+        return bool(distances(pooled[:1], self.landmarks) > self.radius)
+
+
+def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled"]) -> Familiar:
+    """Landmarks of the captions; the radius is such that hardly a held-out one is far."""
+    landmarks = spread(captions, MAX_LANDMARKS)
+    return Familiar(landmarks=landmarks, radius=SLACK * distances(held_out, landmarks).quantile(0.99).item())
+
+
+def distances(pooled: Float[Tensor, "b pooled"], landmarks: Float[Tensor, "n pooled"]) -> Float[Tensor, " b"]:
+    """1 - cosine, of each to the nearest landmark: from 0 to 2."""
+    return 1 - (F.normalize(pooled, dim=-1) @ F.normalize(landmarks, dim=-1).T).amax(-1)
+
+
+def spread(points: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
+    """Points that lie as far apart as may be: each next one is the furthest from those before (Gonzalez 1985)."""
+    chosen = [0]
+    nearest = distances(points, points[:1])
+    while len(chosen) < min(count, len(points)) and nearest.max() > 1e-6:
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, distances(points, points[chosen[-1:]]))
+    return points[chosen]
+
+
+def save_familiar(transformer: Path, familiar: Familiar) -> None:
+    tensors = {"landmarks": familiar.landmarks.half().contiguous(), "radius": torch.tensor(familiar.radius)}
+    save_file(tensors, transformer / FILE)
+
+
+def load_familiar(transformer: Path) -> Familiar | None:
+    """None where the weights don't say what they learnt from. Raises SoraditError for a damaged file."""
+    path = transformer / FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+        return Familiar(landmarks=tensors["landmarks"].float(), radius=tensors["radius"].item())
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again, or delete it") from error
