@@ -56,6 +56,10 @@ Continue = Annotated[
     Path | None,
     typer.Option("--continue", metavar="FILE", help="A video to go on from, and make longer.", rich_help_panel=START),
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DIR[:STRENGTH]", help="LoRA to add to the weights; may be repeated.", rich_help_panel=RUN),
+]
 Offload = Annotated[
     bool, typer.Option("--offload", help="Keep on the device only what is at work.", rich_help_panel=RUN)
 ]
@@ -134,9 +138,7 @@ def generate(
     ] = None,
     no_metadata: NoMetadata = False,
     weights: Weights = None,
-    lora: Annotated[
-        list[str] | None, typer.Option(metavar="DIR[:STRENGTH]", help="LoRA to add to the weights; may be repeated.")
-    ] = None,
+    lora: Lora = None,
     device: Device = "auto",
     precision: Precision = "auto",
     offload: Offload = False,

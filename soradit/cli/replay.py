@@ -11,6 +11,7 @@ from soradit.cli.generate import (
     Fps,
     Frames,
     Guidance,
+    Lora,
     Negative,
     NoMetadata,
     Offload,
@@ -54,6 +55,7 @@ def replay(
     as_json: Json = False,
     no_metadata: NoMetadata = False,
     weights: Weights = None,
+    lora: Lora = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also with other weights than it was made with.", rich_help_panel=RUN)
     ] = False,
@@ -95,6 +97,7 @@ def replay(
         force=force,
         config=GenerateConfig(
             weights=weights,
+            lora=tuple(lora or ()),
             device=device,
             precision=precision,
             offload=offload,

@@ -40,18 +40,19 @@ def level_borders(
     A step is what the mean of the slopes on both sides does not explain. As video codecs do (List et al. 2003,
     Adaptive deblocking filter), on the outermost eighth of a token, and by no more than MAX_STEP.
     """
+    video = video.clone()
     for axis, length in enumerate(token_size, start=1):
         if length == 1:
             continue
+        # Views, changed in place: most pixels are far from a border.
         tokens = video.movedim(axis, -1).unflatten(-1, (-1, length))
         before, after = tokens[..., :-1, :], tokens[..., 1:, :]
         slopes = (before[..., -1] - before[..., -2]) + (after[..., 1] - after[..., 0])
         step = (after[..., 0] - before[..., -1] - slopes / 2).clamp(-MAX_STEP, MAX_STEP)
         reach = max(1, length // 8)
-        ramp = F.pad((torch.arange(reach, device=video.device) + 0.5) / (2 * reach), (length - reach, 0))
-        up, down = step[..., None] * ramp, step[..., None] * ramp.flip(0)
-        tokens = tokens + F.pad(up, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0))
-        video = tokens.flatten(-2).movedim(-1, axis)
+        ramp = (torch.arange(reach, device=video.device) + 0.5) / (2 * reach)
+        before[..., -reach:] += step[..., None] * ramp
+        after[..., :reach] -= step[..., None] * ramp.flip(0)
     return video
 
 

@@ -15,7 +15,7 @@ from soradit.errors import SoraditError
 from soradit.files import check_output_path, sha256_of
 from soradit.imports import quick_imports
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import find_weights, identity, verify
+from soradit.model.folder import find_weights, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
 
@@ -122,27 +122,26 @@ class _Work:
             with self.report.phase("importing"), quick_imports():
                 from soradit.pipeline import Pipeline
             with self.report.phase("reading weights"):
-                hashes = verified.result()
-                if config.expected_weights not in (None, identity(hashes)):
-                    raise SoraditError(
-                        f"it was made with weights {config.expected_weights}, and {folder} are {identity(hashes)}: "
-                        "name the right ones with --weights, or give --force"
-                    )
                 pipeline = Pipeline.load(
                     folder,
                     device=config.device,
                     precision=config.precision,
                     offload=config.offload,
-                    hashes=hashes,
+                    hashes=verified.result(),
                     report=self.report,
                 )
-            if config.lora:
-                from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
+        if config.lora:
+            from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
 
-                pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
-                named = (parse_lora(spec) for spec in config.lora)
-                pipeline.identity += "".join(f"+{lora_fingerprint(folder)}:{strength:g}" for folder, strength in named)
-            return pipeline
+            pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
+            named = (parse_lora(spec) for spec in config.lora)
+            pipeline.identity += "".join(f"+{lora_fingerprint(lora)}:{strength:g}" for lora, strength in named)
+        if config.expected_weights not in (None, pipeline.identity):
+            raise SoraditError(
+                f"it was made with weights {config.expected_weights}, and {folder} are {pipeline.identity}: "
+                "name the right ones with --weights and --lora, or give --force"
+            )
+        return pipeline
 
     def is_there(self, job: Job) -> bool:
         return self.config.skip_existing and job.output.exists()
