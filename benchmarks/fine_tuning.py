@@ -73,17 +73,11 @@ def train(clips: Path, run: Path, steps: int, *options: str) -> list[dict[str, f
     return [{name: float(value) for name, value in row.items() if value} for row in read_metrics(run / "metrics.csv")]
 
 
-def table_row(variant: Variant, run: Path, rows: list[dict[str, float]], seconds_of_first: float) -> list[str]:
+def table_row(variant: Variant, run: Path, rows: list[dict[str, float]]) -> list[str]:
     held_out = [(row["held_out_loss"], int(row["step"])) for row in rows if "held_out_loss" in row]
     lowest, at_step = min(held_out)
     megabytes = sum(file.stat().st_size for file in (run / variant.published).iterdir()) / 1e6
-    ratio = median_seconds(rows) / seconds_of_first
-    last = held_out[-1][0]
-    return [variant.name, f"{lowest:.3f}", f"{at_step}", f"{last:.3f}", f"{ratio:.2f}", f"{megabytes:.1f} MB"]
-
-
-def median_seconds(rows: list[dict[str, float]]) -> float:
-    return float(np.median([row["seconds"] for row in rows]))
+    return [variant.name, f"{lowest:.3f}", f"{at_step}", f"{held_out[-1][0]:.3f}", f"{megabytes:.1f} MB"]
 
 
 def picture(weights: list[Path | None]) -> np.ndarray:
@@ -105,11 +99,10 @@ def main() -> None:
     clips = make_clips(options.folder)
     (base,) = train(clips, options.folder / "base", 1, "--lr", "1e-12")  # a step that changes nothing
     trained = {v: train(clips, options.folder / v.folder, options.steps, *v.options) for v in VARIANTS}
-    first = median_seconds(trained[VARIANTS[0]])
-    columns = ["", "lowest held-out loss", "at step", f"after {options.steps}", "a step's time", "to keep"]
-    rows = [table_row(v, options.folder / v.folder, trained[v], first) for v in VARIANTS]
+    columns = ["", "lowest held-out loss", "at step", f"after {options.steps}", "to keep"]
+    rows = [table_row(v, options.folder / v.folder, trained[v]) for v in VARIANTS]
     print(markdown_heading(describe_run()) + "\n")
-    print(markdown_table(columns, [["none", f"{base['held_out_loss']:.3f}", "0", "", "", ""], *rows]))
+    print(markdown_table(columns, [["none", f"{base['held_out_loss']:.3f}", "0", "", ""], *rows]))
     if options.picture:
         merged = options.folder / "merged"
         if not merged.is_dir():

@@ -85,7 +85,8 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
             saved = f"{reason}: state saved before the first step, {kept}; run again to go on"
-            append_to_log(config.run, saved)
+            if world.is_first:
+                append_to_log(config.run, saved)
             raise StateSaved(saved) from None
     if checkpoint is not None and world.is_first:
         turn_back_to(config.run, checkpoint, report)

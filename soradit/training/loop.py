@@ -135,7 +135,8 @@ class Training:
                 while not self.is_trained():
                     pass
         except SoraditError as error:
-            append_to_log(self.run, str(error))
+            if self.world.is_first or not isinstance(error, StateSaved):  # which all processes raise together
+                append_to_log(self.run, str(error))
             raise
         finally:
             self.journal.close()

@@ -19,7 +19,7 @@ def trained(clips: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
     from soradit.training.run import TrainConfig
 
     run = tmp_path_factory.mktemp("run")
-    loop = LoopConfig(steps=4, batch_size=2, learning_rate=1e-2, snapshots=2)
+    loop = LoopConfig(steps=12, batch_size=2, learning_rate=1e-2, snapshots=2)
     return train(TrainConfig(data=clips, run=run, weights=str(weights)), loop)
 
 
@@ -29,16 +29,16 @@ def test_an_average_is_a_folder_of_weights(soradit: Callable, trained: Path, tmp
     assert (ended.exit_code, ended.out) == (0, f"{averaged}\n"), ended.err
     assert verify(averaged)
     assert fingerprint(averaged, "vae", "text_encoder") == fingerprint(trained, "vae", "text_encoder")
-    (last,) = (s for s in list_snapshots(trained) if (s.step, s.length) == (4, 0.05))
+    (last,) = (s for s in list_snapshots(trained) if (s.step, s.length) == (12, 0.05))
     made, saved = load_file(averaged / TENSORS), load_file(last.path)
     assert all((made[name].float() - saved[name].float()).abs().max() < 2e-3 for name in saved)
     assert soradit("generate", "sky", "--weights", averaged, "-o", tmp_path / "sky.mp4").exit_code == 0
 
 
 def test_an_average_that_is_met_badly_says_so(soradit: Callable, trained: Path, tmp_path: Path) -> None:
-    ended = soradit("average", trained, "-o", tmp_path / "averaged", "--length", 0.25, "--step", 2)
+    ended = soradit("average", trained, "-o", tmp_path / "averaged", "--length", 0.25, "--step", 6)
     assert ended.exit_code == 0
-    assert "length 0.25 at step 2, of 2 snapshots: " in ended.err
+    assert "length 0.25 at step 6, of 2 snapshots: " in ended.err
     assert "more --snapshots" in ended.err
 
 
@@ -48,7 +48,7 @@ def test_what_cannot_be_averaged_leaves_nothing(
     for arguments, said in {
         (trained, "-o", trained): f"{trained}: exists already; choose another folder with -o",
         (weights, "-o", tmp_path / "a"): f"{weights} has no snapshots: train with --snapshots 8",
-        (trained, "-o", tmp_path / "a", "--step", 3): f"{trained} has no snapshot of step 3: use 2, 4",
+        (trained, "-o", tmp_path / "a", "--step", 3): f"{trained} has no snapshot of step 3: use 6, 12",
         (trained, "-o", tmp_path / "a", "--length", 0.3): "length 0.3 is out of reach: use one from 0.01 to 0.25",
     }.items():
         ended = soradit("average", *arguments)
