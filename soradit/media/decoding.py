@@ -201,7 +201,7 @@ def open_video(path: Path, formats: str = FORMATS) -> Iterator[OpenVideo]:
     try:
         with _nameless(path) as file:
             if not path.stat().st_size:
-                raise Damaged("is empty")
+                raise Damaged("not a readable file: it is empty")
             if size := animation_size(file):
                 yield OpenVideo(_webp_header(path, *size), lambda _: _decode_webp(file))
             else:
@@ -221,7 +221,9 @@ def reason(error: Exception, kind: str = "video") -> str:
     """Why a file can't be read, or not to its end, in words."""
     if isinstance(error, Damaged):
         return str(error)
-    return f"not a readable {kind}, or damaged: {getattr(error, 'strerror', None) or error}"
+    refused = isinstance(error, av.ArgumentError)  # by the white list
+    why = "of a kind that is not opened" if refused else getattr(error, "strerror", None) or error
+    return f"not a readable {kind}, or damaged: {why}"
 
 
 @contextmanager
@@ -253,13 +255,8 @@ def _opened(file: BinaryIO, formats: str) -> Iterator[InputContainer]:
         "metadata_errors": "replace",  # tags in an unknown encoding are no reason to refuse the pictures
         "io_open": _open_nothing_else,
     }
-    with iio.imopen(file, "r", plugin=_Opener, **options) as opener:
-        try:
-            container = opener.open()
-        except av.ArgumentError as error:  # of the white list
-            raise Damaged("not a readable video: it is of a kind that is not opened") from error
-        with container:
-            yield container
+    with iio.imopen(file, "r", plugin=_Opener, **options) as opener, opener.open() as container:
+        yield container
 
 
 def _open_nothing_else(url: str, flags: int, options: dict) -> None:

@@ -88,10 +88,10 @@ def test_an_animated_webp_is_not_read_whole_without_limit(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is empty"),
+        (b"", "not a readable file: it is empty"),
         (
             b"1\n00:00:00,000 --> 00:00:02,000\nHello\n\n" * 5,
-            "not a readable video: it is of a kind",
+            "not a readable video, or damaged: of a kind",
         ),
         (b"<!DOCTYPE html><html>404</html>", "not a readable video"),
     ],

@@ -171,9 +171,7 @@ def test_damaged_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.mp4"
     write_video(path, np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8), fps=8)
     path.write_bytes(damaged(path.read_bytes(), kind))
-    with pytest.raises(
-        SoraditError, match=r"a\.mp4: (is empty|not a readable .*damaged|damaged|holds no video stream)"
-    ):
+    with pytest.raises(SoraditError, match=r"a\.mp4: (not a readable .*(damaged|empty)|damaged|holds no video stream)"):
         read_video(path)
 
 

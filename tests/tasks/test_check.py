@@ -215,7 +215,7 @@ def test_rows_and_json_on_stdout_the_rest_on_stderr(soradit: Callable, small_wei
     assert [line.split()[0] for line in lines] == ["verdict", "used", "dropped"]
     assert " bt709 tv 8-bit " in lines[1]
     assert lines[1].endswith(" a.mp4: 1 window of 8 frames, 50% of the picture")
-    assert r" b\n\x1b[31m.mp4: is empty" in lines[2]
+    assert r" b\n\x1b[31m.mp4: not a readable file: it is empty" in lines[2]
     assert lines[0].index("file: ") == lines[1].index("a.mp4") == lines[2].index("b\\n")
     assert "2 files seen = 1 used + 0 trimmed + 1 dropped" in ended.err
     ended = soradit(*given, "--json")
