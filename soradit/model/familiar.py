@@ -20,6 +20,8 @@ MAX_LANDMARKS = 256
 SLACK = 2.5
 """How many times as far from the landmarks as captions are a prompt may be. Measured on the bundled weights: nearly all
 of evaluate's synonyms are within 2.5 times, a cat that plays the piano is at 4.6."""
+SAME = 1e-6
+"""Distances up to this are rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,14 @@ class Familiar:
         return bool(distances(pooled[:1], self.landmarks) > self.radius)
 
 
-def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled"]) -> Familiar:
-    """Landmarks of the captions; the radius is such that hardly a held-out one is far."""
+def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled"]) -> Familiar | None:
+    """Landmarks of the captions; the radius is such that hardly a held-out one is far.
+
+    None where the held-out ones are landmarks themselves: they can't tell how far a prompt of one's own may be.
+    """
     landmarks = spread(captions, MAX_LANDMARKS)
-    return Familiar(landmarks=landmarks, radius=SLACK * distances(held_out, landmarks).quantile(0.99).item())
+    usual = distances(held_out, landmarks).quantile(0.99).item()
+    return Familiar(landmarks=landmarks, radius=SLACK * usual) if usual > SAME else None
 
 
 def distances(pooled: Float[Tensor, "b pooled"], landmarks: Float[Tensor, "n pooled"]) -> Float[Tensor, " b"]:
@@ -49,13 +55,17 @@ def spread(points: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
     """Points that lie as far apart as may be: each next one is the furthest from those before (Gonzalez 1985)."""
     chosen = [0]
     nearest = distances(points, points[:1])
-    while len(chosen) < min(count, len(points)) and nearest.max() > 1e-6:
+    while len(chosen) < min(count, len(points)) and nearest.max() > SAME:
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, distances(points, points[chosen[-1:]]))
     return points[chosen]
 
 
-def save_familiar(transformer: Path, familiar: Familiar) -> None:
+def save_familiar(transformer: Path, familiar: Familiar | None) -> None:
+    """None: the weights don't say what they learnt from."""
+    if familiar is None:
+        (transformer / FILE).unlink(missing_ok=True)
+        return
     tensors = {"landmarks": familiar.landmarks.half().contiguous(), "radius": torch.tensor(familiar.radius)}
     save_file(tensors, transformer / FILE)
 

@@ -148,7 +148,7 @@ class TransformerObjective:
         self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
 
     @cached_property
-    def familiar(self) -> Familiar:
+    def familiar(self) -> Familiar | None:
         """By which generating tells a prompt that is unlike all that was learnt."""
         return learn(self.training.captions(), self.held_out.captions())
 
