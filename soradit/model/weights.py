@@ -32,6 +32,7 @@ from soradit.model.config import latent_grid as latent_grid
 from soradit.model.config import load_autoencoder_config as load_autoencoder_config
 from soradit.model.config import load_generation_config as load_generation_config
 from soradit.model.dit import DiT, DiTConfig
+from soradit.model.familiar import Familiar, save_familiar
 from soradit.model.folder import INDEX, SUMS, has_component, write_sums
 
 if TYPE_CHECKING:
@@ -102,18 +103,26 @@ def write_index(folder: Path) -> None:
 
 
 def save_with_transformer(
-    folder: Path, base: Path, config: DiTConfig, tensors: dict[str, torch.Tensor], *, card: str
+    folder: Path,
+    base: Path,
+    config: DiTConfig,
+    tensors: dict[str, torch.Tensor],
+    *,
+    familiar: Familiar | None,
+    card: str,
 ) -> None:
     """A new folder of weights: the ``base``'s with another transformer, and ``card`` for its README.md.
 
-    It appears whole. Raises SoraditError when it can't be written.
+    ``familiar`` is what that transformer has learnt from. The folder appears whole. Raises SoraditError when it can't
+    be written.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        for component in ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"):
+        for component in ("vae", "text_encoder", "tokenizer", "scheduler"):
             copy_component(base, temporary, component)
         save_transformer(temporary, config, tensors)
+        save_familiar(temporary / "transformer", familiar)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         write_index(temporary)
         temporary.rename(folder)

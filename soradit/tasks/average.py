@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from soradit.errors import SoraditError
+from soradit.model.config import read_config
+from soradit.model.dit import DiTConfig
+from soradit.model.familiar import load_familiar
 from soradit.model.folder import find_weights
-from soradit.model.weights import load_transformer, require_new, save_with_transformer
+from soradit.model.weights import require_new, save_with_transformer
 from soradit.report import Report
 from soradit.training.snapshots import list_snapshots, mixed, mixture
 
@@ -35,5 +38,7 @@ def average(run: Path, output: Path, *, length: float, step: int | None = None, 
     if report and lacking > WELL_MET:
         report.note(f"{made_of}: {lacking:.0%} off; more --snapshots, or a length from 0.05 to 0.1, would be closer")
     card = f"# Averaged weights\n\nOf run {run.resolve().name}: {made_of}.\n"
-    save_with_transformer(output, run, load_transformer(run).config, mixed(snapshots, shares), card=card)
+    config = read_config(DiTConfig, run / "transformer" / "config.json")
+    familiar = load_familiar(run / "transformer")
+    save_with_transformer(output, run, config, mixed(snapshots, shares), familiar=familiar, card=card)
     return output

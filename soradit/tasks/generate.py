@@ -134,6 +134,7 @@ class _Work:
             from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
 
             pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
+            pipeline.familiar = None  # what LoRA learnt from, nothing says
             named = (parse_lora(spec) for spec in config.lora)
             pipeline.identity += "".join(f"+{lora_fingerprint(lora)}:{strength:g}" for lora, strength in named)
         if config.expected_weights not in (None, pipeline.identity):

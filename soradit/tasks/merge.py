@@ -19,5 +19,5 @@ def merge(lora: list[str], output: Path, *, weights: str | None = None) -> Path:
         merged.append(f"LoRA {folder.resolve().name} ({lora_fingerprint(folder)}), strength {strength:g}")
     transformer = load_lora(load_transformer(base), lora)
     card = "\n".join(["# Merged weights", "", *(f"- {line}" for line in merged), ""])
-    save_with_transformer(output, base, transformer.config, transformer.state_dict(), card=card)
+    save_with_transformer(output, base, transformer.config, transformer.state_dict(), familiar=None, card=card)
     return output
