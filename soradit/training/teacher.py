@@ -8,6 +8,7 @@ Captions use few words. So that a prompt in other words ("gloaming") lands near 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,23 +55,27 @@ def prepare_lessons(teacher: str, sentences: Path, captions: Sequence[str], repo
 
 @torch.inference_mode()
 def _embed(teacher: str, texts: list[str], report: Report) -> Float[Tensor, "texts d"]:
-    """Means over tokens, of unit length: Reimers & Gurevych 2019 (Sentence-BERT, arXiv 1908.10084), section 3."""
     from transformers import AutoModel, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(teacher)
         model = AutoModel.from_pretrained(teacher, use_safetensors=True).eval()
+        _means(tokenizer, model, texts[:1])  # not all that can be loaded can do that
     except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
         raise SoraditError(f"--teacher {teacher} can't be loaded as a text network: {first_line(error)}") from error
     embedded = []
     with report.progress("asking the teacher", len(texts)) as progress:
         for first in range(0, len(texts), _AT_ONCE):
-            tokens = tokenizer(texts[first : first + _AT_ONCE], padding=True, truncation=True, return_tensors="pt")
-            hidden = model(**tokens).last_hidden_state
-            mask = tokens.attention_mask[..., None]
-            embedded.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
-            progress.update(first + len(tokens.input_ids))
+            embedded.append(_means(tokenizer, model, texts[first : first + _AT_ONCE]))
+            progress.update(first + len(embedded[-1]))
     return torch.cat(embedded)
+
+
+def _means(tokenizer: Any, model: Any, texts: list[str]) -> Float[Tensor, "texts d"]:
+    """Over tokens, of unit length: Reimers & Gurevych 2019 (Sentence-BERT, arXiv 1908.10084), section 3."""
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    mask = tokens.attention_mask[..., None]
+    return F.normalize((model(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1), dim=-1)
 
 
 def distillation_loss(

@@ -57,6 +57,16 @@ def test_too_few_sentences_and_a_missing_teacher_are_told(teacher: str, tmp_path
         prepare_lessons(str(tmp_path / "nowhere"), sentences(tmp_path, WORDS), [], Report())
 
 
+def test_a_network_that_gives_no_embeddings_is_told(teacher: str, tmp_path: Path) -> None:
+    """As GPT-2, whose tokenizer can't pad."""
+    tokenizer = BertTokenizerFast.from_pretrained(teacher)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    BertModel.from_pretrained(teacher).save_pretrained(tmp_path)
+    with pytest.raises(SoraditError, match=r"--teacher .* can't be loaded as a text network: .*pad"):
+        prepare_lessons(str(tmp_path), sentences(tmp_path, WORDS), [], Report())
+
+
 def test_the_loss_is_least_where_the_student_agrees_and_leaves_itself_out() -> None:
     torch.manual_seed(0)
     teacher = torch.rand(4, 6)
