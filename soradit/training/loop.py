@@ -25,6 +25,7 @@ from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
+from soradit.training.run import turn_back_to
 from soradit.training.samples import Samples
 from soradit.training.snapshots import save_snapshots
 from soradit.training.state import TrainState
@@ -256,6 +257,8 @@ class Training:
             why = f"in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
             raise SoraditError(f"{trouble} {why}: try a smaller --lr, and soradit check on these clips")
         load_checkpoint(found[-1], self.state)
+        if self.world.is_first:
+            turn_back_to(self.run, found[-1], self.report)
         self.state.rate_scale = scale
         self.guard.in_a_row = 0
         self.journal.rewind(self.state.step)

@@ -75,6 +75,23 @@ def test_a_run_turns_back_when_too_many_steps_are_bad(tmp_path: Path) -> None:
     assert rates[4] < 0.6 * rates[3]
 
 
+def test_samples_and_snapshots_of_what_was_turned_back_from_are_gone(tmp_path: Path) -> None:
+    later = [tmp_path / kind / "step-00000006" for kind in ("samples", "snapshots")]
+    seen: list[int] = []
+
+    def spoil(step: int) -> float:
+        if step not in (5, 6, 7) or len(seen) == 3:
+            return 1.0
+        seen.append(step)
+        for folder in later:
+            folder.mkdir(parents=True, exist_ok=True)
+        return NAN
+
+    notes = start(Spoilt(spoil), tmp_path)
+    assert any("back to" in line for line in notes)
+    assert not any(folder.exists() for folder in later)
+
+
 def test_a_run_that_diverges_whatever_its_rate_ends_with_a_report(tmp_path: Path) -> None:
     with pytest.raises(
         SoraditError, match=r"3 steps in a row.* 8 times smaller: try a smaller --lr, and soradit check"
