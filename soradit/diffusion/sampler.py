@@ -39,8 +39,8 @@ def with_guidance(predict: Predict, guidance: float, *, until: float = 1.0) -> P
     """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, equation 6, with guidance = w + 1).
 
     ``predict`` predicts for a batch of prompts, and for one twice as long: then with the negative (or empty) ones
-    behind them. From t = ``until`` on the prompts alone are asked: near the clean end guidance harms as often as it
-    helps (Kynkäänniemi et al. 2024, arXiv 2404.07724, section 4).
+    behind them. From t = ``until`` on the prompts alone are asked: near the clean end guidance is largely unnecessary
+    (Kynkäänniemi et al. 2024, arXiv 2404.07724, section 4).
     """
 
     def guided(x: Latents, t: Times) -> Latents:
