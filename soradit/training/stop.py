@@ -75,8 +75,8 @@ class Stop:
         if self.requested and number == signal.SIGINT:
             self._say(f"{name} again: stopping at once")
             raise KeyboardInterrupt
-        self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
         self.requested = name
+        self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
 
     def _say(self, text: str) -> None:
         with suppress(RuntimeError):  # a line was being written when the signal came
