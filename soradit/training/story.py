@@ -56,6 +56,8 @@ def tell_story(
 
 
 def _beginning(config: TrainConfig) -> str:
+    if config.component == "vae" and config.fresh and config.weights is None:
+        return "nothing"
     weights = config.weights or "the bundled weights"
     anew = config.fresh or config.preset or config.text_encoder or config.process
     return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if anew else weights
