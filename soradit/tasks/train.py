@@ -209,8 +209,8 @@ def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoen
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    shapes = {(config.token_size, config.latent_channels) for config in (before.config, fresh)}
-    return before if len(shapes) == 1 else None
+    own, other = ((each.token_size, each.latent_channels) for each in (fresh, before.config))
+    return before if own == other else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
