@@ -1,6 +1,7 @@
 """What a trained network sees in frames: the features that distances are measured in."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def _load_lite0(device: torch.device) -> FeatureNetwork:
     def forward(frames: np.ndarray) -> Tensor:
         x = rearrange(torch.from_numpy(frames).to(device), "n h w c -> n c h w").float()
         x = nn.functional.interpolate(x, size=(_LITE0_SIZE, _LITE0_SIZE), mode="bilinear", antialias=True)
-        *_, last = network.stages(x)
+        last = deque(network.stages(x), maxlen=1).pop()  # without keeping the others
         return reduce(last, "n d h w -> n d", "mean")
 
     return FeatureNetwork(name=DEFAULT, sha256=SHA256, forward=forward)

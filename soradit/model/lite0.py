@@ -40,8 +40,10 @@ class Lite0(nn.Module):
         """Never: its normalisation keeps the statistics that it was trained with."""
         return super().train(False)
 
-    def stages(self, pictures: Float[Tensor, "n 3 h w"], *, last: int = 16) -> Iterator[Float[Tensor, "n c h2 w2"]]:
-        """The features after the stem and after each of the first ``last`` blocks, of RGB pictures in [0, 255]."""
+    def stages(
+        self, pictures: Float[Tensor, "n 3 h w"], *, last: int | None = None
+    ) -> Iterator[Float[Tensor, "n c h2 w2"]]:
+        """The features after the stem and after each block, up to number ``last``, of RGB pictures in [0, 255]."""
         x = self.network._swish(self.network._bn0(self.network._conv_stem((pictures - 127) / 128)))
         yield x
         for block in self.network._blocks[:last]:
