@@ -35,6 +35,7 @@ from soradit.model.folder import BUNDLED, find_weights
 from soradit.model.weights import GenerationConfig, latent_grid
 from soradit.pipeline import Pipeline
 from soradit.report import Report
+from soradit.training.run import RUN_CONFIG
 
 VERSION = 1
 """Of the protocol: raised whenever the same clips would get other figures."""
@@ -137,6 +138,7 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
     elif config.all_held_out:
         training, held_out = [], clips
     else:
+        _require_split(config)
         training, held_out = split_clips(clips)
     if not held_out:
         raise SoraditError(f"{config.data}: has no clip to hold out; give more, or --all if none was trained on")
@@ -147,6 +149,19 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
     if not training and config.features != NONE:
         report.note("without clips that were trained on, nothing tells whether clips are remembered: give --training")
     return sorted(held_out, key=_digest), sorted(training, key=_digest)
+
+
+def _require_split(config: EvaluateConfig) -> None:
+    """Raises SoraditError for a run that held out other clips, and so was trained on all of its own."""
+    weights = find_weights(config.weights)
+    try:
+        held_out = json.loads((weights / RUN_CONFIG).read_text(encoding="utf-8"))["train"]["held_out"]
+    except (OSError, ValueError, KeyError, TypeError):  # no run, or one from before there was the option
+        return
+    if held_out is not None:
+        raise SoraditError(
+            f"{weights} was trained with --held-out {held_out}: evaluate with --data {held_out} and --training or --all"
+        )
 
 
 def _digest(clip: Clip) -> int:

@@ -81,6 +81,19 @@ def test_training_s_own_split_is_held_out(evaluate: Callable, clips: Path) -> No
     assert "held-out clips are few" in ended.err
 
 
+def test_a_run_that_held_out_other_clips_is_evaluated_on_them(
+    soradit: Callable, weights: Path, clips: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(weights, tmp_path / "run")
+    (run / "config.json").write_text(json.dumps({"train": {"held_out": "unseen"}}))
+    ended = soradit("evaluate", run, "--data", clips, "-o", tmp_path / "out")
+    why = f"{run} was trained with --held-out unseen"
+    assert (ended.exit_code, ended.error) == (
+        1,
+        f"soradit: {why}: evaluate with --data unseen and --training or --all",
+    )
+
+
 def test_captions_of_other_things(evaluate: Callable, clips: Path, tmp_path: Path) -> None:
     """No agreement is made up, and no sky generated, for prompts that state none of it."""
     data = tmp_path / "cats"
