@@ -29,11 +29,12 @@ def tell_story(
         sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
         for every in (False, True)
     )
+    folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
         "began with": _beginning(config),
-        "clips": f"{len(training)} to train on, {len(held_out)} held out, in {config.data}",
+        "clips": f"{len(training)} to train on, {len(held_out)} held out, in {folders}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
         "times through the clips",

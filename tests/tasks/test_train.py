@@ -222,6 +222,16 @@ def test_the_run_folder_tells_the_story(start: Start) -> None:
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
 
+def test_clips_of_another_folder_may_be_held_out(start: Start, clips: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(clips / "0.mp4", other)
+    (other / "0.txt").write_text("a sky")
+    run = start(held_out=other)
+    told = f"{len(find_clips(clips))} to train on, 1 held out, in {clips} and {other}"
+    assert told in (run / "report.html").read_text()
+
+
 def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start, tmp_path: Path) -> None:
     run = start(checkpoint_every=1, keep_checkpoints=4, sample_every=1)
     unbroken = tensors(run)
