@@ -205,6 +205,7 @@ class Training:
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)
+            self.report.note(f"making samples of step {self.state.step}")
             with self.state.averaged():
                 self.samples.make(self.state.step, poll)
             self.journal.start_clock()
