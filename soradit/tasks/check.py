@@ -271,10 +271,10 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
     if not any(row.windows for row in rows):
         too_short = f": no clip has {config.num_frames} frames at {config.fps} fps; use fewer --frames, or longer clips"
         raise SoraditError(f"nothing is left to train on{too_short if any(row.is_short for row in rows) else ''}")
-    if num_bad > max_bad * len(rows):
-        raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
     if survey.problems:
         raise SoraditError(f"train refuses this folder; the first reason: {survey.problems[0].message}")
+    if num_bad > max_bad * len(rows):
+        raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
     training, held_out = split_clips([row.clip for row in rows])
     usable = {row.clip for row in rows if row.windows}
     for what, part in (("training", training), ("held-out", held_out or training)):
