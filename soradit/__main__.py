@@ -43,7 +43,8 @@ def _run() -> int | None:
         if said.startswith("Usage:"):  # nothing was asked for: the whole help
             error.show()
         else:
-            _say(f"soradit: {said.rstrip('.')}; see {error.ctx.command_path if error.ctx else 'soradit'} --help")
+            said = said.rstrip(".?").removeprefix("Invalid value: ")
+            _say(f"soradit: {said}; see {error.ctx.command_path if error.ctx else 'soradit'} --help")
         return error.exit_code
     if code == INTERRUPTED:  # as typer gives an interrupt on
         raise KeyboardInterrupt
