@@ -109,8 +109,8 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
 
 def _write(folder: Path, found: Evaluation, report: Report) -> None:
     report.note(f"writing {folder / RESULTS} and {folder / PAGE}")
-    write_whole(folder / PAGE, render_page(found))
     write_whole(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / PAGE, render_page(found))  # which takes a minute for its videos
 
 
 def synonyms(count: int) -> list[str]:
