@@ -197,6 +197,7 @@ def generate(
         overwrite=overwrite,
         skip_existing=skip_existing,
         keep_going=prompts is not None or count > 1,
+        one_prompt=prompts is None,
         metadata=not no_metadata,
         sheet=sheet,
     )

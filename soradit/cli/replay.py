@@ -103,6 +103,7 @@ def replay(
             offload=offload,
             overwrite=overwrite,
             keep_going=False,
+            one_prompt=True,
             metadata=not no_metadata,
         ),
         report=Terminal(verbose=verbose, preview=preview),

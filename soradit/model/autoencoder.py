@@ -146,8 +146,9 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(config)
         channels = config.latent_channels
         mean, std = config.latent_mean or [0.0] * channels, config.latent_std or [1.0] * channels
-        self.register_buffer("latent_mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("latent_std", torch.tensor(std), persistent=False)
+        # On the CPU also while the rest is only shapes, on the meta device: a folder's tensors don't hold them.
+        self.register_buffer("latent_mean", torch.tensor(mean, device="cpu"), persistent=False)
+        self.register_buffer("latent_std", torch.tensor(std, device="cpu"), persistent=False)
         self.config = config
 
     def encode(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:

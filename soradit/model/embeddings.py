@@ -1,6 +1,5 @@
 """Prompts' embeddings, kept on disk: a prompt seen before needs no text encoder, and not the seconds to import one."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.model.conditioning import PromptEmbedding
+from soradit.model.meanwhile import cached_prompts, entry_path
 from soradit.model.weights import load_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class CachedTextEncoder:
     def __init__(self, folder: Path, identity: str) -> None:
         """``identity`` is a hash of the text encoder's and the tokenizer's files."""
         self.folder = folder
-        self.cache = user_cache() / "prompts" / identity
+        self.cache = cached_prompts(identity)
 
     @cached_property
     def text_encoder(self) -> "TextEncoder":
@@ -61,7 +61,7 @@ class CachedTextEncoder:
         return int(self._entry(prompt)["num_tokens"])
 
     def _entry(self, prompt: str) -> dict[str, Tensor]:
-        path = self.cache / f"{hashlib.sha256(prompt.encode()).hexdigest()}.safetensors"
+        path = entry_path(self.cache, prompt)
         with suppress(OSError, SafetensorError):  # not there, or damaged
             return load_file(path)
         text, pooled = self.text_encoder([prompt])
@@ -83,8 +83,3 @@ class CachedTextEncoder:
         except (OSError, SafetensorError):
             with suppress(OSError):
                 temporary.unlink()
-
-
-def user_cache() -> Path:
-    """Where soradit may keep what it can make again: ``$XDG_CACHE_HOME/soradit``, by default ``~/.cache/soradit``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soradit"

@@ -55,7 +55,7 @@ def verify(folder: Path) -> Hashes:
     sums = folder / SUMS
     if not sums.is_file():
         return hash_files(folder)
-    promised = {name: digest for digest, _, name in (line.partition("  ") for line in _lines(sums))}
+    promised = promised_hashes(folder)
     for name, digest in promised.items():
         if not (folder / name).is_file():
             raise SoraditError(f"{folder / name} is missing: the weights are incomplete, copy them again")
@@ -65,6 +65,12 @@ def verify(folder: Path) -> Hashes:
                 f"copy the weights again, or delete {sums} to use them as they are"
             )
     return promised
+
+
+def promised_hashes(folder: Path) -> Hashes:
+    """What the folder's ``SHA256SUMS`` says, unchecked; nothing without one. SoraditError for one that is damaged."""
+    lines = _lines(folder / SUMS) if (folder / SUMS).is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def write_sums(folder: Path) -> None:

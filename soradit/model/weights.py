@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,8 @@ def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> 
     except (SafetensorError, OSError) as error:
         raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
     try:
-        model: nn.Module = model_class(config)
+        with nullcontext() if only else torch.device("meta"):  # no random values where all are read
+            model: nn.Module = model_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise SoraditError(f"{folder / 'config.json'} can't be used: {first_line(error)}") from error
     wanted, found = (
@@ -175,7 +177,8 @@ def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> 
     if wanted != found:
         name = next(n for n in [*wanted, *found] if wanted.get(n) != found.get(n))
         raise SoraditError(f"{path} doesn't fit its config.json: {name} is {found.get(name)}, not {wanted.get(name)}")
-    model.load_state_dict({name: tensors[name] for name in wanted}, strict=not only)
+    read = {name: tensors[name].to(torch.float32, copy=True) for name in wanted}
+    model.load_state_dict(read, strict=not only, assign=not only)
     return model.eval().requires_grad_(False)
 
 

@@ -50,6 +50,8 @@ class GenerateConfig:
     skip_existing: bool = False
     keep_going: bool = True
     """After a video that can't be made."""
+    one_prompt: bool = False
+    """All videos are of the first one's prompt: another process may embed it meanwhile."""
     metadata: bool = True
     sheet: Path | None = None
     """A contact sheet of all videos made."""
@@ -144,6 +146,18 @@ class _Work:
             )
         return pipeline
 
+    def _pipeline_for(self, job: Job) -> "Pipeline":
+        """The pipeline, and where the job's prompt is the only one, its embedding, made meanwhile."""
+        if not self.config.one_prompt:
+            return self.pipeline
+        from soradit.model.meanwhile import embedded_meanwhile
+
+        with embedded_meanwhile(self.folder, ["", job.prompt, job.negative]) as wait:
+            pipeline = self.pipeline
+            with self.report.phase("waiting for embeddings"):
+                wait()
+        return pipeline
+
     def is_there(self, job: Job) -> bool:
         return self.config.skip_existing and job.output.exists()
 
@@ -165,7 +179,7 @@ class _Work:
         config, fitting = self.config, self._fitting(jobs)
         if (first := next(fitting, None)) is None:
             return
-        pipeline, requests = self.pipeline, self._requests(chain([first], fitting))
+        pipeline, requests = self._pipeline_for(first), self._requests(chain([first], fitting))
         for batch in pipeline.batches(requests, of=lambda pair: pair[1], batch_size=config.batch_size):
             started = time.monotonic()
             for job, video in self._videos(batch):

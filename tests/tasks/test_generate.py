@@ -394,6 +394,17 @@ def test_a_prompt_seen_before_needs_no_transformers(generate: Callable, weights:
         assert done.stdout.splitlines() == [str(output), needs], done.stderr
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_another_process_embeds_a_prompt_never_seen(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(HERE, "OMP_NUM_THREADS")
+    code = "import atexit, sys; atexit.register(lambda: print('transformers' in sys.modules))"
+    given = ("--weights", weights, "-o", tmp_path / "a.mp4")
+    done = run_apart(code, "generate", "yet another of this test alone", *given)
+    assert done.stdout.splitlines() == [str(tmp_path / "a.mp4"), "False"], done.stderr
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_keeps_what_is_done(weights: Path, tmp_path: Path, number: int, exit_code: int) -> None:
     code = (

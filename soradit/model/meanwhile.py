@@ -1,0 +1,76 @@
+"""Prompts embedded by a process beside this one, while this one imports torch and reads weights. Needs no torch itself.
+
+Nearly all of a text encoder's time is the import of transformers: two seconds on one core, beside which one is idle.
+"""
+
+import gc
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from soradit.model.folder import fingerprint, identity, promised_hashes
+
+PARTS = ("text_encoder", "tokenizer")
+"""The components that decide an embedding."""
+
+
+@contextmanager
+def embedded_meanwhile(folder: Path, prompts: Iterable[str]) -> Iterator[Callable[[], None]]:
+    """While what is inside is done, another process puts the prompts' embeddings into the user's cache.
+
+    Yields a function that waits until they are there. Nothing is promised: where another process would find no core of
+    its own, or fails, whoever needs an embedding makes it.
+    """
+    known = cached_prompts(identity(promised_hashes(folder), *PARTS))
+    missing = [prompt for prompt in dict.fromkeys(prompts) if not entry_path(known, prompt).exists()]
+    process = _start(folder, missing) if missing and _has_core_to_spare() else None
+    try:
+        yield process.join if process else lambda: None
+    finally:
+        if process:
+            process.kill()
+
+
+def user_cache() -> Path:
+    """Where soradit may keep what it can make again: ``$XDG_CACHE_HOME/soradit``, by default ``~/.cache/soradit``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soradit"
+
+
+def cached_prompts(identity: str) -> Path:
+    """The folder of embeddings by the text encoder and tokenizer of that identity."""
+    return user_cache() / "prompts" / identity
+
+
+def entry_path(cache: Path, prompt: str) -> Path:
+    return cache / f"{hashlib.sha256(prompt.encode()).hexdigest()}.safetensors"
+
+
+def _start(folder: Path, prompts: list[str]) -> BaseProcess | None:
+    process = get_context("spawn").Process(target=_embed, args=(folder, prompts), daemon=True)
+    with suppress(OSError):  # too many processes, too little memory
+        process.start()
+        return process
+    return None
+
+
+def _embed(folder: Path, prompts: list[str]) -> None:
+    """What fails here is told by the process that needs it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+    gc.disable()
+    with suppress(Exception):
+        from soradit.model.embeddings import CachedTextEncoder
+
+        encoder = CachedTextEncoder(folder, fingerprint(folder, *PARTS))  # of the files as they are, damaged or not
+        for prompt in prompts:
+            encoder.count_tokens(prompt)
+    os._exit(0)  # at once: Python's own end takes long after such imports, and somebody waits
+
+
+def _has_core_to_spare() -> bool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores > 1 and os.environ.get("OMP_NUM_THREADS") != "1"  # which a process is given whose neighbours are many
