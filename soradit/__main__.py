@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
+    _keep_standard_streams()
     try:
         sys.exit(_run())
     except SoraditError as error:
@@ -43,12 +45,32 @@ def _run() -> int | None:
         if said.startswith("Usage:"):  # nothing was asked for: the whole help
             error.show()
         else:
-            said = said.rstrip(".?").removeprefix("Invalid value: ")
+            said = _in_our_words(said).rstrip(".?").removeprefix("Invalid value: ")
             _say(f"soradit: {said}; see {error.ctx.command_path if error.ctx else 'soradit'} --help")
         return error.exit_code
     if code == INTERRUPTED:  # as typer gives an interrupt on
         raise KeyboardInterrupt
     return code
+
+
+NUMBERS = {"int": "a whole number", "integer": "a whole number", "float": "a number"}
+NO_NUMBER = re.compile(r"Invalid value for '([^']+)'.*: ('.*') is not a valid (int|integer|float)(?: range)?\.")
+
+
+def _in_our_words(said: str) -> str:
+    """typer's "'many' is not a valid int range" names a type, where a person wants to know what to give."""
+    match = NO_NUMBER.fullmatch(said)
+    return f"{match[1]} takes {NUMBERS[match[3]]}, not {match[2]}" if match else said
+
+
+def _keep_standard_streams() -> None:
+    """A standard stream that was closed leads nowhere, instead of to the next file that is opened."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+            setattr(sys, name, open(nowhere, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
@@ -28,7 +28,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if _fast_at_bfloat16(device) else torch.float32
     if name not in PRECISIONS:
-        raise SoraditError(f"precision {name} is not known: use auto, {', '.join(PRECISIONS)}")
+        raise UsageError(f"precision {name} is not known: use auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
 
 

@@ -10,6 +10,12 @@ class SoraditError(Exception):
     exit_code = 1
 
 
+class UsageError(SoraditError):
+    """A value that is wrong in itself, as the command line alone shows, whatever the files and the machine."""
+
+    exit_code = 2
+
+
 class StateSaved(SoraditError):
     """Work stopped on request before its end, and everything done so far is on disk."""
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 
 ABANDONED_SECONDS = 3600
 """What has not grown for so long is nobody's any more: placing a file is copying it."""
@@ -46,7 +46,7 @@ def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = 
     """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work."""
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
-        raise SoraditError(f"{path}: give a name that ends in {', '.join(most)}{' or ' if most else ''}{last}")
+        raise UsageError(f"{path}: give a name that ends in {', '.join(most)}{' or ' if most else ''}{last}")
     try:
         if not path.parent.exists():
             raise SoraditError(f"{path}: the folder {path.parent} does not exist; make it first")

@@ -62,9 +62,8 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.tasks.train import train
     from soradit.training.autoencoder import AutoencoderObjective
     from soradit.training.cache import segments_of
-    from soradit.training.config import LoopConfig
+    from soradit.training.config import LoopConfig, TrainConfig
     from soradit.training.loop import run_loop
-    from soradit.training.run import TrainConfig
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
 
     torch.manual_seed(0)

@@ -88,9 +88,79 @@ def test_usage_errors_exit_2(soradit: Callable, arguments: list[str]) -> None:
 
 
 def test_a_usage_error_names_the_value_and_where_help_is(soradit: Callable) -> None:
-    assert soradit("generate", "sky", "--steps", "many").error.startswith("soradit: Invalid value for '--steps': ")
+    for option, value, wanted in (("--steps", "many", "a whole number"), ("--guidance", "much", "a number")):
+        said = f"soradit: {option} takes {wanted}, not {value!r}; see soradit generate --help"
+        assert soradit("generate", "sky", option, value).error == said
+    assert soradit("generate", "sky", "--steps", "0").error.startswith("soradit: Invalid value for '--steps': 0 ")
     assert soradit("generate", "sky", "--nosuch").error.startswith("soradit: No such option: --nosuch")
     assert soradit("replay").error.endswith("; see soradit replay --help")
+
+
+MISTAKES = {
+    "train --data nowhere": (1, "nowhere: no such folder"),
+    "train --data . --held-out nowhere": (1, "nowhere: no such folder"),
+    "train --data . --weights nowhere": (1, "no folder of weights at nowhere"),
+    "train --data . --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
+    "train --data . --frames 7": (2, "frames 7 is not a multiple of 4: use 8"),
+    "train --data . --component magic": (2, "component magic is not known: use transformer, "),
+    "train --data . --preset huge": (2, "preset huge is not known: use tiny, "),
+    "train --data . --process magic": (2, "process magic is not known: use flow or noise"),
+    "train --data . --device toaster": (2, "device toaster is not known: use auto, cpu, "),
+    "train --data . --precision float8": (2, "precision float8 is not known: use auto, float32, "),
+    "train --data . --steps 0": (2, "steps must be above 0, not 0"),
+    "check nowhere": (1, "nowhere: no such folder"),
+    "check . --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
+    "check . --weights nowhere": (1, "no folder of weights at nowhere"),
+    "encode nowhere": (1, "nowhere: no such folder"),
+    "encode . --size 96x100": (2, "height 100 is not a multiple of 32: use 96"),
+    "evaluate --data nowhere": (1, "nowhere: no such folder"),
+    "evaluate --data . --device toaster": (2, "device toaster is not known: use auto, cpu, "),
+    "generate sky --device toaster": (2, "device toaster is not known: use auto, cpu, "),
+    "generate sky --shard 3/2": (2, "shard '3/2' is not I/N"),
+    "generate sky -o a.avi": (2, "a.avi: give a name that ends in .mp4, "),
+}
+"""Exit code 2 for what the command line alone shows, 1 for what depends on files; a line that says why."""
+
+
+def test_simple_mistakes_are_told_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from soradit.__main__ import main\n"
+        "for line in sys.stdin:\n"
+        "    sys.argv = ['soradit', *line.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print(end.code)\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="".join(f"{line}\n" for line in MISTAKES),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    *codes, imported = done.stdout.splitlines()
+    said = done.stderr.splitlines()
+    assert imported == "[]"
+    for line, exit_code, error, (promised, message) in zip(MISTAKES, codes, said, MISTAKES.values(), strict=True):
+        assert (exit_code, error[: len(message) + 9]) == (str(promised), f"soradit: {message}"), line
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "out", "err"),
+    [
+        ("--version >&-", 0, "", ""),
+        ("check nowhere >&-", 1, "", "soradit: nowhere: no such folder\n"),
+        ("check nowhere 2>&-", 1, "", ""),
+        ("--version <&- 2>&-", 0, f"soradit {package.__version__}\n", ""),
+    ],
+)
+def test_a_closed_stream_is_silent(command: str, exit_code: int, out: str, err: str) -> None:
+    done = subprocess.run(f"{sys.executable} -m soradit {command}", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_code, out, err)
 
 
 def test_nothing_asked_for_gives_the_help(soradit: Callable) -> None:
@@ -123,7 +193,7 @@ def test_max_hours_exits_75(soradit: Callable, clips: Path, weights: Path, tmp_p
 def test_skies_prints_clips(soradit: Callable, tmp_path: Path) -> None:
     ended = soradit("skies", tmp_path / "clips", "--count", 1, "--size", "64x32", "--frames", 4)
     assert ended.out == f"{tmp_path / 'clips' / 'sky-0-000000.mp4'}\n"
-    assert soradit("skies", tmp_path / "clips", "--count", 0).exit_code in (1, 2)
+    assert soradit("skies", tmp_path / "clips", "--count", 0).exit_code == 2
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:

@@ -13,6 +13,7 @@ from soradit.cli.options import (
     Weights,
     exit_on_sigterm,
     height_width,
+    look_first,
     print_line,
 )
 
@@ -41,6 +42,9 @@ def check(
     height, width = height_width(size)
     exit_on_sigterm()
 
+    overrides = {"height": height, "width": width, "num_frames": frames, "fps": fps}
+    look_first(clips, weights=weights, **overrides)
+
     from soradit.console import TerminalOfRows, visible
     from soradit.tasks.check import HEADER
     from soradit.tasks.check import check as run
@@ -48,7 +52,7 @@ def check(
     rows = run(
         clips,
         weights=weights,
-        overrides={"height": height, "width": width, "num_frames": frames, "fps": fps},
+        overrides=overrides,
         max_bad=max_bad,
         buckets=buckets,
         keep_damaged=keep_damaged,

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Buckets, Device, KeepDamaged, Precision, Size, Weights, height_width, print_line
+from soradit.cli.options import (
+    Buckets,
+    Device,
+    KeepDamaged,
+    Precision,
+    Size,
+    Weights,
+    height_width,
+    look_first,
+    print_line,
+)
 
 
 def encode(
@@ -27,6 +37,9 @@ def encode(
     soradit encode clips
     """
     height, width = height_width(size)
+    overrides = {"height": height, "width": width, "fps": fps}
+    if not verify:
+        look_first(clips, weights=weights, **overrides)
 
     from soradit.console import Terminal
     from soradit.tasks.encode import CACHE_NAME, encode_folder
@@ -43,7 +56,7 @@ def encode(
             encode_folder(
                 clips,
                 weights=weights,
-                overrides={"height": height, "width": width, "fps": fps},
+                overrides=overrides,
                 cache_folder=cache,
                 buckets=buckets,
                 keep_damaged=keep_damaged,

@@ -1,14 +1,16 @@
 """What several commands share: options, sizes, and how data reaches stdout."""
 
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.tasks import jobs
 
 MAX_SEED = 2**63 - 1
@@ -16,10 +18,30 @@ MAX_SEED = 2**63 - 1
 WRITE, RUN = "What is written", "How it runs"
 """Panels of the help."""
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)]
+DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+def _device(name: str) -> str:
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"device {name} is not known: use auto, cpu, cuda, cuda:1 or mps")
+    return name
+
+
+def _precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise UsageError(f"precision {name} is not known: use {', '.join(PRECISIONS)}")
+    return name
+
+
+Device = Annotated[str, typer.Option(callback=_device, help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)]
 Precision = Annotated[
     str,
-    typer.Option(help="auto, float32, bfloat16, float16. auto: what the device is fast at.", rich_help_panel=RUN),
+    typer.Option(
+        callback=_precision,
+        help="auto, float32, bfloat16, float16. auto: what the device is fast at.",
+        rich_help_panel=RUN,
+    ),
 ]
 Weights = Annotated[
     str | None, typer.Option(help="Folder of weights.  [default: the bundled ones]", rich_help_panel=RUN)
@@ -42,8 +64,6 @@ SkipExisting = Annotated[
 
 def print_line(line: str) -> None:
     """Data goes to stdout, whole lines at once, and paths as the file system has them."""
-    if sys.stdout is None:  # closed by whoever started us: nobody wants to know
-        return
     try:
         sys.stdout.buffer.write(os.fsencode(line) + b"\n")
         sys.stdout.flush()
@@ -64,6 +84,17 @@ def parse_size(size: str) -> tuple[int, int]:
         return jobs.parse_size(size)
     except SoraditError as error:
         raise typer.BadParameter(str(error), param_hint="--size") from error
+
+
+def look_first(*folders: Path, weights: str | None, **overrides: float | None) -> None:
+    """Raise SoraditError for clips and weights that aren't there, or settings that can't be; imports no torch."""
+    from soradit.media.clips import require_folder
+    from soradit.model.config import settings_of
+    from soradit.model.folder import find_weights
+
+    for folder in folders:
+        require_folder(folder)
+    settings_of(find_weights(weights), **overrides)
 
 
 class Grouped(TyperCommand):

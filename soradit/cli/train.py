@@ -88,9 +88,7 @@ def train(
     height, width = height_width(size)
 
     from soradit.console import Terminal
-    from soradit.tasks.train import TrainConfig
-    from soradit.tasks.train import train as start
-    from soradit.training.config import LoopConfig
+    from soradit.training.config import LoopConfig, TrainConfig, look_first
 
     config = TrainConfig(
         data=data,
@@ -138,12 +136,15 @@ def train(
         keep_checkpoints=keep,
         max_hours=max_hours,
     )
+    look_first(config)
     if dry_run:
         from soradit.tasks.dry_run import dry_run as estimate
 
         for line in estimate(config, loop, Terminal()).lines():
             print_line(line)
         return
+    from soradit.tasks.train import train as start
+
     folder = start(config, loop, Terminal())
     if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, one says where the run is
         print_line(str(folder))

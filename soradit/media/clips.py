@@ -64,13 +64,18 @@ def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
     return [clip if clip.captions else replace(clip, captions=("",)) for clip in survey.clips]
 
 
+def require_folder(folder: Path) -> None:
+    """Raises SoraditError when there is no such folder."""
+    if not folder.is_dir():
+        raise SoraditError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+
+
 def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
     """Look through ``folder`` as ``find_clips`` does, and go on where that stops.
 
     Raises SoraditError when there is no such folder.
     """
-    if not folder.is_dir():
-        raise SoraditError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+    require_folder(folder)
     problems: list[Problem] = []
     videos = _find_files(folder, VIDEO_SUFFIXES, problems)
     images = _find_files(folder, IMAGE_SUFFIXES, [])

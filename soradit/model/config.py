@@ -7,10 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError, UsageError, first_line
 
 SAMPLERS = {"flow": ("ab2", "euler"), "noise": ("ddim",)}
 """For each process the samplers that can walk it (see ``soradit.diffusion.sampler``), the default first."""
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {"depth": 6, "width": 256, "heads": 4},
+    "skies": {"depth": 8, "width": 320, "heads": 5},
+    "S": {"depth": 12, "width": 384, "heads": 6},
+    "B": {"depth": 12, "width": 768, "heads": 12},
+    "L": {"depth": 24, "width": 1024, "heads": 16},
+    "XL": {"depth": 28, "width": 1152, "heads": 16},
+}
+"""Depth, width and heads by name; S to XL are those of the DiT paper, table 1."""
 MAX_TOKENS = 16_384
 """That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 
@@ -66,19 +75,19 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if self.process not in SAMPLERS:
-            raise SoraditError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
+            raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
         if self.sampler not in SAMPLERS[self.process]:
             known = " or ".join(SAMPLERS[self.process])
-            raise SoraditError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
+            raise UsageError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
         for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
             if name != "shift" and not isinstance(getattr(self, name), int):
-                raise SoraditError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r}")
             if not 0 < getattr(self, name) < math.inf:
-                raise SoraditError(f"{name} must be above 0, not {getattr(self, name)}")
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.guidance_until <= 1:
-            raise SoraditError(f"guidance_until must be from 0 to 1, not {self.guidance_until}")
+            raise UsageError(f"guidance_until must be from 0 to 1, not {self.guidance_until}")
         if not math.isfinite(self.guidance):
-            raise SoraditError(f"guidance must be a number, not {self.guidance}")
+            raise UsageError(f"guidance must be a number, not {self.guidance}")
 
     def with_overrides(self, **overrides: Any) -> "GenerationConfig":
         """With every override that is not None; SoraditError for one that can't be."""
@@ -99,12 +108,19 @@ def latent_grid(
     for (name, length), unit in zip(extent.items(), token_size, strict=True):
         if length % unit:
             nearest = max(unit, round(length / unit) * unit)
-            raise SoraditError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
+            raise UsageError(f"{name} {length} is not a multiple of {unit}: use {nearest}")
     t, h, w = (length // unit for length, unit in zip(extent.values(), token_size, strict=True))
     if (tokens := min(t, window or t) * h * w) > MAX_TOKENS:
         size = f"{settings.width}x{settings.height}, {min(t, window or t) * token_size[0]} frames"
-        raise SoraditError(f"{size} are {tokens} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
+        raise UsageError(f"{size} are {tokens} tokens, {MAX_TOKENS} are the most: use a smaller or shorter video")
     return t, h, w
+
+
+def settings_of(folder: Path, **overrides: float | None) -> GenerationConfig:
+    """The weights' own settings with every override that is not None; UsageError for a size that does not fit them."""
+    settings = load_generation_config(folder).with_overrides(**overrides)
+    latent_grid(settings, load_autoencoder_config(folder).token_size)
+    return settings
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:

@@ -41,16 +41,6 @@ class DiTConfig:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
-PRESETS: dict[str, dict[str, int]] = {
-    "tiny": {"depth": 6, "width": 256, "heads": 4},
-    "skies": {"depth": 8, "width": 320, "heads": 5},
-    "S": {"depth": 12, "width": 384, "heads": 6},
-    "B": {"depth": 12, "width": 768, "heads": 12},
-    "L": {"depth": 24, "width": 1024, "heads": 16},
-    "XL": {"depth": 28, "width": 1152, "heads": 16},
-}
-"""Depth, width and heads by name; S to XL are those of the DiT paper, table 1."""
-
 Rotation = tuple[Float[Tensor, "tokens half"], Float[Tensor, "tokens half"]]
 """Cosine and sine of each token's rotary angles."""
 

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from soradit.files import sha256_of, write_whole
 
 BUNDLED = "skies"
 INDEX = "model_index.json"
+LORA_CONFIG, LORA_TENSORS = "adapter_config.json", "adapter_model.safetensors"
 SUMS = "SHA256SUMS"
 IDENTITY = ("transformer", "vae", "text_encoder", "tokenizer")
 """The components that, with prompt, seed and settings, decide every pixel."""
@@ -88,6 +90,21 @@ def identity(hashes: Hashes, *components: str) -> str:
 def fingerprint(folder: Path, *components: str) -> str:
     """``identity`` of files as they are now."""
     return identity(hash_files(folder, components), *components)
+
+
+def parse_lora(spec: str) -> tuple[Path, float]:
+    """``DIR`` or ``DIR:STRENGTH``; raises SoraditError when there is no LoRA."""
+    match = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", spec)
+    folder, strength = (Path(match[1]), float(match[2])) if match else (Path(spec), 1.0)
+    for name in (LORA_CONFIG, LORA_TENSORS):
+        if not (folder / name).is_file():
+            raise SoraditError(f"no LoRA at {folder}: it has no {name}")
+    return folder, strength
+
+
+def lora_fingerprint(folder: Path) -> str:
+    """16 digits of a hash of what it holds, whatever its folder is called."""
+    return hashlib.sha256((folder / LORA_CONFIG).read_bytes() + (folder / LORA_TENSORS).read_bytes()).hexdigest()[:16]
 
 
 def _sha256(path: Path) -> str:

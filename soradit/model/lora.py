@@ -3,9 +3,7 @@
 Hu et al. 2021 (arXiv 2106.09685), equation 3.
 """
 
-import hashlib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +14,13 @@ from torch import Tensor
 from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.model.dit import DiT
+from soradit.model.folder import LORA_CONFIG, LORA_TENSORS, parse_lora
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 TARGETS = r"blocks\.\d+\.(attention\.(to_qkv|text_to_kv|out)|feed_forward\.[02])"
 """The matrices of attention and feed-forward."""
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """How peft names what it wraps."""
 
@@ -41,9 +39,9 @@ def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     added = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
     saved = {PREFIX + name.replace(".default.", "."): t.detach().cpu().contiguous() for name, t in added.items()}
-    save_file(saved, folder / TENSORS)
+    save_file(saved, folder / LORA_TENSORS)
     config = {**_config(rank).to_dict(), "peft_type": "LORA", "inference_mode": True}
-    write_whole(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
+    write_whole(folder / LORA_CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def load_lora(transformer: DiT, specs: list[str]) -> DiT:
@@ -71,21 +69,6 @@ def load_lora(transformer: DiT, specs: list[str]) -> DiT:
         return transformer
     merged: DiT = model.merge_and_unload(adapter_names=list(named))
     return merged.eval().requires_grad_(False)
-
-
-def parse_lora(spec: str) -> tuple[Path, float]:
-    """``DIR`` or ``DIR:STRENGTH``; raises SoraditError when there is no LoRA."""
-    match = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", spec)
-    folder, strength = (Path(match[1]), float(match[2])) if match else (Path(spec), 1.0)
-    for name in (CONFIG, TENSORS):
-        if not (folder / name).is_file():
-            raise SoraditError(f"no LoRA at {folder}: it has no {name}")
-    return folder, strength
-
-
-def lora_fingerprint(folder: Path) -> str:
-    """16 digits of a hash of what it holds, whatever its folder is called."""
-    return hashlib.sha256((folder / CONFIG).read_bytes() + (folder / TENSORS).read_bytes()).hexdigest()[:16]
 
 
 def _config(rank: int) -> "LoraConfig":

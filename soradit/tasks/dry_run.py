@@ -9,17 +9,17 @@ from pathlib import Path
 import psutil
 
 from soradit.device import choose_device, choose_precision
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import Checked, check
 from soradit.tasks.train import require_possible, saved_or_fresh_transformer
-from soradit.training.config import LoopConfig
+from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
-from soradit.training.run import TrainConfig, base_and_settings, prepare_run
+from soradit.training.run import prepare_run
 from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
 
@@ -65,7 +65,7 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     Raises SoraditError for what would be refused, and where the disk is too small.
     """
     if config.component != "transformer":
-        raise SoraditError(f"--dry-run is for --component transformer, not {config.component}")
+        raise UsageError(f"--dry-run is for --component transformer, not {config.component}")
     require_possible(config, loop, ALONE)
     base_and_settings(config)
     clips, held_out = _usable_clips(config, report)

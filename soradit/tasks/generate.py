@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain, groupby
@@ -15,7 +16,7 @@ from soradit.errors import SoraditError
 from soradit.files import check_output_path, sha256_of
 from soradit.imports import quick_imports
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import find_weights, verify
+from soradit.model.folder import find_weights, lora_fingerprint, parse_lora, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
 
@@ -119,10 +120,12 @@ class _Work:
         """The weights' files are read, and their hashes compared, while torch is being imported."""
         config, folder = self.config, self.folder
         self.report.note(f"loading {'the bundled weights' if config.weights is None else folder}")
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1) as reader, self.report.progress("loading", 2) as progress:
             verified = reader.submit(verify, folder)
+            progress.update(0, "importing torch")
             with self.report.phase("importing"), quick_imports():
                 from soradit.pipeline import Pipeline
+            progress.update(1, "reading weights")
             with self.report.phase("reading weights"):
                 pipeline = Pipeline.load(
                     folder,
@@ -133,7 +136,7 @@ class _Work:
                     report=self.report,
                 )
         if config.lora:
-            from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
+            from soradit.model.lora import load_lora
 
             pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
             pipeline.familiar = None  # what LoRA learnt from, nothing says
@@ -154,9 +157,16 @@ class _Work:
 
         with embedded_meanwhile(self.folder, ["", job.prompt, job.negative]) as wait:
             pipeline = self.pipeline
-            with self.report.phase("waiting for embeddings"):
+            with self.report.phase("waiting for embeddings"), self._live("embedding the prompt"):
                 wait()
         return pipeline
+
+    @contextmanager
+    def _live(self, what: str) -> Iterator[None]:
+        """Say on a terminal what it waits for."""
+        with self.report.progress(what, 1) as progress:
+            progress.update(0)
+            yield
 
     def is_there(self, job: Job) -> bool:
         return self.config.skip_existing and job.output.exists()
@@ -179,6 +189,8 @@ class _Work:
         config, fitting = self.config, self._fitting(jobs)
         if (first := next(fitting, None)) is None:
             return
+        for spec in config.lora:
+            parse_lora(spec)
         pipeline, requests = self._pipeline_for(first), self._requests(chain([first], fitting))
         for batch in pipeline.batches(requests, of=lambda pair: pair[1], batch_size=config.batch_size):
             started = time.monotonic()
@@ -198,6 +210,9 @@ class _Work:
         own, token_size = load_generation_config(self.folder), load_autoencoder_config(self.folder).token_size
         for job in jobs:
             try:
+                for start in filter(None, (job.image, job.continued)):
+                    if not start.is_file():
+                        raise SoraditError(f"{start}: {'is not a file' if start.exists() else 'no such file'}")
                 settings = own.with_overrides(**job.overrides)
                 if job.continued is None:  # else length and size are the video's
                     latent_grid(settings, token_size, window=max(1, own.num_frames // token_size[0]))
@@ -214,7 +229,7 @@ class _Work:
             except SoraditError as error:
                 self._fail(error, job)
             else:
-                with self.report.phase("embedding prompts"):
+                with self.report.phase("embedding prompts"), self._live("embedding the prompt"):
                     advice = list(advice_on(request, self.pipeline))
                 for text in advice:
                     if text not in self.advised:  # once for all of --count

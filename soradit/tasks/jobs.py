@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError, UsageError, first_line
 from soradit.files import OUTPUT_SUFFIXES
 
 FLAGS: dict[str, tuple[str, type]] = {
@@ -131,7 +131,7 @@ def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
 def parse_size(size: str) -> tuple[int, int]:
     """``WIDTHxHEIGHT`` -> height, width."""
     if not (match := re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", size)):
-        raise SoraditError(f"size {size!r} is not WIDTHxHEIGHT, such as 256x256")
+        raise UsageError(f"size {size!r} is not WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
 
 
@@ -168,9 +168,9 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditErro
     prompt, negative, seed = options.pop("prompt"), options.pop("negative", ""), options.pop("seed", 0) + i
     for text in (prompt, negative):
         if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
-            return SoraditError(f"the prompt {text[:80]!r} is not UTF-8")
+            return UsageError(f"the prompt {text[:80]!r} is not UTF-8")
         if len(text) > MAX_PROMPT:
-            return SoraditError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
+            return UsageError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
     image, continued = options.pop("image", None), options.pop("continued", None)
     if image is not None and continued is not None:
         return SoraditError(f"the prompt {prompt[:40]!r} has an image, and --continue a video: begin with one of them")
@@ -253,7 +253,7 @@ def choose_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shar
     if text != "auto":
         match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise SoraditError(f"shard {text!r} is not I/N with I from 1 to N, such as 2/8, nor auto")
+            raise UsageError(f"shard {text!r} is not I/N with I from 1 to N, such as 2/8, nor auto")
         return Shard(index=int(match[1]) - 1, count=int(match[2]))
 
     def number(name: str, default: int) -> int:

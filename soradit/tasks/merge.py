@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from soradit.model.folder import find_weights, identity, verify
-from soradit.model.lora import load_lora, lora_fingerprint, parse_lora
+from soradit.model.folder import find_weights, identity, lora_fingerprint, parse_lora, verify
+from soradit.model.lora import load_lora
 from soradit.model.weights import load_transformer, require_new, save_with_transformer
 
 

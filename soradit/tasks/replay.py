@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import soradit
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.files import OUTPUT_SUFFIXES, check_output_path
+from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.tasks.generate import GenerateConfig, Made, generate
 from soradit.tasks.jobs import Job
@@ -37,6 +38,7 @@ def replay(
     version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)
     if version != soradit.__version__:
         report.note(f"{video} was made by soradit {version}, this is {soradit.__version__}: it may differ a little")
+    _require_settings(video, about)
     order = {**about, **{name: value for name, value in (changes or {}).items() if value is not None}}
     job = Job(
         prompt=order.pop("prompt"),
@@ -53,3 +55,12 @@ def replay(
         config = replace(config, expected_weights=weights, expected_start=start)
     (made,) = generate([job], config, report)
     return made
+
+
+def _require_settings(video: Path, about: Mapping[str, Any]) -> None:
+    """Raises SoraditError where a file says what can't be: that is its fault, not the command line's."""
+    settings = {name: value for name, value in about.items() if name not in ("prompt", "negative", "seed")}
+    try:
+        GenerationConfig().with_overrides(**settings)
+    except UsageError as error:
+        raise SoraditError(f"what {video} says of itself can't be used: {error}") from error

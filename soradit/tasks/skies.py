@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.files import write_whole
 from soradit.media.writing import write_video
 from soradit.skies.captions import captions
@@ -69,7 +69,7 @@ def render_skies(
     """
     _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps)
     if seed < 0:
-        raise SoraditError(f"seed must be 0 or more, not {seed}")
+        raise UsageError(f"seed must be 0 or more, not {seed}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,13 +93,13 @@ def render_skies(
 
 def _check(*, count: int, height: int, width: int, num_frames: int, fps: int) -> None:
     if count < 1:
-        raise SoraditError(f"count must be 1 or more, not {count}")
+        raise UsageError(f"count must be 1 or more, not {count}")
     if height < 16 or width < 16 or height % 2 or width % 2:
-        raise SoraditError(f"height and width must be even and at least 16, not {height} and {width}")
+        raise UsageError(f"height and width must be even and at least 16, not {height} and {width}")
     if num_frames < 1:
-        raise SoraditError(f"num_frames must be 1 or more, not {num_frames}")
+        raise UsageError(f"num_frames must be 1 or more, not {num_frames}")
     if fps < 1:
-        raise SoraditError(f"fps must be 1 or more, not {fps}")
+        raise UsageError(f"fps must be 1 or more, not {fps}")
 
 
 def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from soradit.device import choose_device, choose_precision
-from soradit.errors import SoraditError, StateSaved
+from soradit.errors import SoraditError, StateSaved, UsageError
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
-from soradit.model.dit import PRESETS, DiT, DiTConfig
+from soradit.model.config import PRESETS
+from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
@@ -31,16 +32,14 @@ from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig
+from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
 from soradit.training.log import Logged, append_to_log
 from soradit.training.loop import Objective, run_loop
 from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
-    OF_AUTOENCODER,
     RUN_CONFIG,
-    TrainConfig,
     checkpoint_to_resume,
     describe_run,
     prepare_run,
@@ -123,9 +122,9 @@ def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> Non
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
     if loop.accumulate > 1 and config.component == "text_encoder":
-        raise SoraditError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+        raise UsageError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
     if loop.snapshots and (config.component != "transformer" or config.lora is not None):
-        raise SoraditError("--snapshots is for --component transformer without --lora")
+        raise UsageError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 

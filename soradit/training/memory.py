@@ -4,10 +4,9 @@ from dataclasses import replace
 
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
-from soradit.training.config import LoopConfig
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.estimate import ExampleShape, peak_bytes
 from soradit.training.loop import Objective
-from soradit.training.run import TrainConfig
 from soradit.training.snapshots import LENGTHS
 from soradit.training.transformer import TransformerObjective
 

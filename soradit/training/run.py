@@ -11,44 +11,29 @@ RUN/last                                                                        
 """
 
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from soradit.diffusion.process import PROCESSES
-from soradit.diffusion.sampler import SAMPLERS
 from soradit.errors import SoraditError, StateSaved
-from soradit.model.autoencoder import AutoencoderConfig
-from soradit.model.dit import PRESETS
-from soradit.model.folder import INDEX, find_weights, has_component
+from soradit.model.folder import INDEX, has_component
 from soradit.model.weights import (
     GenerationConfig,
     copy_component,
-    latent_grid,
-    load_autoencoder_config,
-    load_generation_config,
     save_generation_config,
     save_text,
     write_index,
 )
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
-from soradit.training.config import LoopConfig
+from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings
 from soradit.training.samples import drop_later_samples
 from soradit.training.snapshots import drop_later_snapshots
 
 RUN_CONFIG = "config.json"
-NEEDED: dict[str, tuple[str, ...]] = {
-    "transformer": ("vae", "text_encoder", "tokenizer"),
-    "vae": (),
-    "decoder": ("vae",),
-    "text_encoder": ("vae",),
-}
-"""What can be trained, and the parts that the weights to start from must have for it."""
 MAY_CHANGE = {
     "train": {
         "data",
@@ -73,110 +58,6 @@ MAY_CHANGE = {
     },
 }
 """What a resumed run may set otherwise than it was started with."""
-OF_AUTOENCODER = ("vae", "decoder")
-"""Components that read clips themselves, not from the cache."""
-OF_TRANSFORMER = {
-    "preset",
-    "process",
-    "text_encoder",
-    "buckets",
-    "timestep_shift",
-    "min_snr",
-    "prompts",
-    "lora",
-    "compile",
-    "checkpoint_activations",
-    "shard",
-}
-"""Settings that no other component has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """What to train, from what, on what."""
-
-    data: Path
-    run: Path
-    held_out: Path | None = None
-    """Folder of clips to measure on; None is a twentieth of ``data``, by a hash of names."""
-    component: str = "transformer"
-    weights: str | None = None
-    """The folder of weights to start from; None is the bundled one."""
-    fresh: bool = False
-    """Start the component anew instead of from the weights' own."""
-    preset: str | None = None
-    """Size of a fresh transformer, one of PRESETS."""
-    text_encoder: str | None = None
-    """Another CLIP by folder or hub name; implies a fresh transformer."""
-    process: str | None = None
-    """``flow`` or ``noise``; None keeps the weights' own. Another than theirs implies a fresh transformer."""
-    height: int | None = None
-    width: int | None = None
-    num_frames: int | None = None
-    fps: int | None = None
-    """Of the training videos; None keeps the weights' own."""
-    buckets: bool = False
-    """Train on each clip in a shape and length of its own, of about the videos' area."""
-    keep_damaged: bool = False
-    """Use damaged clips up to their damage."""
-    drop_text: float = 0.1
-    """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
-    timestep_shift: float = 1.0
-    """Above 1, more of training's timesteps near the noise."""
-    min_snr: float | None = None
-    """Gamma of min-SNR loss weights, for process ``noise``; None is equal weights."""
-    prompts: tuple[str, ...] = ()
-    """To make samples of on the way; none: the first captions held out."""
-    lora: int | None = None
-    """Rank of matrices to train beside the transformer's own, which stay as they are; None trains the transformer."""
-    compile: bool = False
-    """Let torch.compile make the transformer faster."""
-    checkpoint_activations: bool = False
-    """Save memory: compute the transformer's blocks twice."""
-    shard: bool = False
-    """Of several processes, let each keep but a part of weights and optimizer."""
-    perceptual: float = 0.0
-    """Weight of the autoencoder's perceptual loss."""
-    teacher: str | None = None
-    """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
-    sentences: Path | None = None
-    """Everyday sentences, one a line, that it does so with."""
-    cache: Path | None = None
-    """None is ``data``'s own, ``.soradit-cache`` in it."""
-    resume: str = "auto"
-    """``auto``, ``never``, or the path of a checkpoint."""
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.component not in NEEDED:
-            raise SoraditError(f"component {self.component} is not known: use {', '.join(NEEDED)}")
-        if self.preset is not None and self.preset not in PRESETS:
-            raise SoraditError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
-        if self.process is not None and self.process not in PROCESSES:
-            raise SoraditError(f"process {self.process} is not known: use {' or '.join(PROCESSES)}")
-        if self.component != "transformer":
-            for field in fields(self):
-                if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
-                    option = field.name.replace("_", "-")
-                    raise SoraditError(f"--{option} is for --component transformer, not {self.component}")
-        if (self.teacher is None) != (self.sentences is None):
-            raise SoraditError("--teacher and --sentences go together: give both, or neither")
-        if self.teacher is not None and self.component != "text_encoder":
-            raise SoraditError(f"--teacher is for --component text_encoder, not {self.component}")
-        if self.perceptual and self.component not in OF_AUTOENCODER:
-            raise SoraditError(f"--perceptual is for --component vae or decoder, not {self.component}")
-        if not 0 <= self.perceptual < math.inf:
-            raise SoraditError(f"perceptual must be 0 or more, not {self.perceptual}")
-        if self.keep_damaged and self.component in OF_AUTOENCODER:
-            raise SoraditError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
-        if self.precision == "float16":
-            raise SoraditError("float16 gradients underflow: train with --precision bfloat16 or float32")
-        if not 0 <= self.drop_text <= 1:
-            raise SoraditError(f"drop-text must be from 0 to 1, not {self.drop_text}")
-        for name in ("timestep_shift", "min_snr", "lora"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise SoraditError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
 
 
 def prepare_run(config: TrainConfig) -> None:
@@ -215,36 +96,10 @@ def prepare_run(config: TrainConfig) -> None:
     write_index(config.run)
 
 
-def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfig, GenerationConfig]:
-    """The folder of weights to start from, if any is needed, how they generate, and what the command makes of that.
-
-    Raises SoraditError for a size that they can't have; reads no weights, and so is quick.
-    """
-    from_nothing = config.component == "vae" and config.fresh
-    base = None if from_nothing and config.weights is None else find_weights(config.weights)
-    generation = GenerationConfig() if base is None else load_generation_config(base)
-    asked = _changed(generation, config)
-    if base is None or from_nothing or not has_component(base, "vae"):
-        autoencoder = AutoencoderConfig()
-    else:
-        autoencoder = load_autoencoder_config(base)
-    latent_grid(asked, autoencoder.token_size)
-    return base, generation, asked
-
-
 def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
     """Whether the component starts anew."""
     other_process = config.process not in (None, generation.process)
     return config.fresh or config.preset is not None or config.text_encoder is not None or other_process
-
-
-def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationConfig:
-    """The weights' settings, with what the command asked for."""
-    asked = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
-    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if config.process not in (None, generation.process):
-        changes |= {"process": config.process, "sampler": next(iter(SAMPLERS[config.process]))}
-    return replace(generation, **changes)
 
 
 def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:

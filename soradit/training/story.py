@@ -4,12 +4,11 @@ from soradit.device import choose_device, choose_precision, peak_flops
 from soradit.media.clips import Clip
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
 from soradit.pipeline import Pipeline
-from soradit.training.config import LoopConfig
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.estimate import flops_per_clip
 from soradit.training.loop import Objective
 from soradit.training.page import Story
-from soradit.training.run import TrainConfig
 from soradit.training.samples import Samples
 from soradit.training.transformer import TransformerObjective, trivial_losses
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.lora import add_lora, load_lora, parse_lora, save_lora
+from soradit.model.folder import parse_lora
+from soradit.model.lora import add_lora, load_lora, save_lora
 
 CONFIG = DiTConfig(depth=2, width=48, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
 RANK = 3

@@ -15,8 +15,7 @@ TENSORS = "transformer/diffusion_pytorch_model.safetensors"
 @pytest.fixture(scope="module")
 def trained(clips: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.tasks.train import train
-    from soradit.training.config import LoopConfig
-    from soradit.training.run import TrainConfig
+    from soradit.training.config import LoopConfig, TrainConfig
 
     run = tmp_path_factory.mktemp("run")
     loop = LoopConfig(steps=12, batch_size=2, learning_rate=1e-2, snapshots=2)

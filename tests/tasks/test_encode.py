@@ -31,9 +31,9 @@ from soradit.tasks.encode import EncodeSummary, encode, encode_folder
 from soradit.tasks.train import train
 from soradit.training import cache as cache_module
 from soradit.training.cache import read_text, segments_of
+from soradit.training.config import TrainConfig
 from soradit.training.loop import LoopConfig
 from soradit.training.metrics import read_metrics
-from soradit.training.run import TrainConfig
 from soradit.training.transformer import Noised, TransformerObjective
 
 

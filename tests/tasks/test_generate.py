@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from PIL import Image
 from soradit.media.tags import read_about
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
+from soradit.report import Progress, Report
+from soradit.tasks.generate import GenerateConfig
+from soradit.tasks.generate import generate as generate_videos
+from soradit.tasks.jobs import Job
 from soradit.video import start_hash
 
 
@@ -156,15 +161,16 @@ def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytes
         (["-o", "a.mp4", "--size", "0x64"], "width must be above 0, not 0"),
         (["-o", "a.mp4", "--guidance", "nan"], "guidance must be a number, not nan"),
         (["-o", "a.mp4", "--continue", "a.mp4", "--guidance", "inf"], "guidance must be a number, not inf"),
-        (["-o", "a.mp4", "--device", "toaster"], "device toaster is not available here"),
+        (["-o", "a.mp4", "--device", "toaster"], "device toaster is not known: use auto, cpu, cuda, cuda:1 or mps"),
         (["-o", "a.mp4", "--precision", "float8"], "precision float8 is not known"),
     ],
 )
 def test_what_cannot_be_made_is_one_line_and_no_file(generate: Callable, options: list, message: str) -> None:
     ended = generate("sky", *options)
-    assert (ended.exit_code, ended.out) == (1, "")
+    depends_on_files = {"nowhere/a.mp4", f"{'n' * 300}.mp4"} & {*options}
+    assert (ended.exit_code, ended.out) == (1 if depends_on_files else 2, "")
     assert message in ended.error
-    assert len(ended.err.splitlines()) == (2 if {"--device", "--precision"} & {*options} else 1), "before any wait"
+    assert len(ended.err.splitlines()) == 1, "before any wait"
     assert names() == []
 
 
@@ -177,7 +183,7 @@ def test_a_folder_that_may_not_be_written_is_named(generate: Callable) -> None:
 
 def test_prompt_that_is_not_utf8_is_named(generate: Callable) -> None:
     ended = generate(os.fsdecode(b"sk\xff"), "-o", "a.mp4")
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert "is not UTF-8" in ended.error
 
 
@@ -323,14 +329,16 @@ def test_longer_than_trained(generate: Callable) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--image", "nowhere.png"], "nowhere.png"),
-        (["--continue", "nowhere.mp4"], "nowhere.mp4"),
+        (["--image", "nowhere.png"], "nowhere.png: no such file"),
+        (["--continue", "nowhere.mp4"], "nowhere.mp4: no such file"),
+        (["--image", "."], ".: is not a file"),
+        (["--lora", "nowhere"], "no LoRA at nowhere: it has no adapter_config.json"),
     ],
 )
 def test_what_it_begins_with_is_looked_at_before_any_work(generate: Callable, options: list, message: str) -> None:
     ended = generate("sky", "-o", "a.mp4", *options)
-    assert ended.exit_code == 1
-    assert message in ended.error
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert ended.err == f"soradit: {message}\n", "no weights are loaded"
 
 
 def test_advice(generate: Callable, weights: Path, tmp_path: Path) -> None:
@@ -422,14 +430,33 @@ def test_a_stopped_run_keeps_what_is_done(weights: Path, tmp_path: Path, number:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_stdout_that_takes_nothing(weights: Path, tmp_path: Path) -> None:
-    for redirect, exit_code, said in ((">/dev/full", 1, "can't write to stdout: No space left"), (">&-", 0, "")):
+    for redirect, exit_code, said in ((">/dev/full", 1, "can't write to stdout: No space left"), (">&-", 0, "loading")):
         output = tmp_path / f"{exit_code}.mp4"
         command = f"{sys.executable} -m soradit generate sky --weights {weights} -o {output} {redirect}"
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env=HERE)
         assert done.returncode == exit_code, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+        assert str(output) not in done.stderr, "data has no other place to go"
         assert output.exists(), "what was made is kept"
+
+
+def test_what_takes_time_is_told(weights: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+
+    class Listener(Report):
+        @contextmanager
+        def progress(self, what: str, total: int) -> Iterator[Progress]:
+            progress = Progress()
+            progress.update = lambda done, text="": told.append((what, text))
+            yield progress
+
+    config = GenerateConfig(weights=str(weights))
+    (made,) = generate_videos([Job(prompt="sky", output=tmp_path / "a.mp4")], config, Listener())
+    assert made.job.output.exists()
+    first = [("loading", "importing torch"), ("loading", "reading weights"), ("embedding the prompt", "")]
+    assert told[:3] == first
+    assert {what for what, _ in told[3:]} == {"generating a.mp4"}
 
 
 def test_what_is_no_image_is_called_so(generate: Callable) -> None:
@@ -451,7 +478,8 @@ def test_a_list_of_what_cannot_be_made_imports_nothing(weights: Path, tmp_path: 
 def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     soradit: Callable, weights: Path, tmp_path: Path
 ) -> None:
-    from soradit.model.lora import add_lora, lora_fingerprint, save_lora
+    from soradit.model.folder import lora_fingerprint
+    from soradit.model.lora import add_lora, save_lora
     from soradit.model.weights import load_transformer
 
     model = add_lora(load_transformer(weights), 2)

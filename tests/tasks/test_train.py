@@ -36,10 +36,9 @@ from soradit.report import Progress, Report
 from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training
 from soradit.training.metrics import read_metrics
-from soradit.training.run import TrainConfig
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
 COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
