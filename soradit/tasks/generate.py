@@ -210,10 +210,10 @@ class _Work:
         own, token_size = load_generation_config(self.folder), load_autoencoder_config(self.folder).token_size
         for job in jobs:
             try:
+                settings = own.with_overrides(**job.overrides)
                 for start in filter(None, (job.image, job.continued)):
                     if not start.is_file():
                         raise SoraditError(f"{start}: {'is not a file' if start.exists() else 'no such file'}")
-                settings = own.with_overrides(**job.overrides)
                 if job.continued is None:  # else length and size are the video's
                     latent_grid(settings, token_size, window=max(1, own.num_frames // token_size[0]))
             except SoraditError as error:
