@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Buckets, Device, KeepDamaged, Precision, Size, Weights, height_width, print_line
+from soradit.cli.options import Buckets, Device, Flip, KeepDamaged, Precision, Size, Weights, height_width, print_line
 
 
 def encode(
@@ -16,6 +16,7 @@ def encode(
     weights: Weights = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to read clips at.")] = None,
+    flip: Flip = False,
     buckets: Buckets = False,
     keep_damaged: KeepDamaged = False,
     verify: Annotated[bool, typer.Option("--verify", help="Only read the cache again, against its index.")] = False,
@@ -45,6 +46,7 @@ def encode(
                 weights=weights,
                 overrides={"height": height, "width": width, "fps": fps},
                 cache_folder=cache,
+                flip=flip,
                 buckets=buckets,
                 keep_damaged=keep_damaged,
                 device=device,

@@ -2,6 +2,7 @@
 
     CACHE/latents/ENCODER-256x256-16fps/CLIP.safetensors     segment-0, segment-1, ...: (t, h, w, c) float16
     CACHE/text/TEXT_ENCODER/CAPTIONS.safetensors         tokens (n, words, text) and pooled (n, pooled), float16
+    CACHE/latents/ENCODER-256x256-16fps/CLIP-mirrored.safetensors    the same of the clip's mirror image
     CACHE/contents.json                                  which file, of what size and time, has which content
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
@@ -54,10 +55,15 @@ class Cache:
 
     def latents_path(self, clip: Clip) -> Path:
         """Raises SoraditError when the clip can't be opened."""
-        return self.latents_folder / f"{content_hash(clip.path)}.safetensors"
+        return self.latents_folder / f"{latents_name(clip)}.safetensors"
 
     def text_path(self, captions: tuple[str, ...]) -> Path:
         return self.text_folder / f"{text_name(captions)}.safetensors"
+
+
+def latents_name(clip: Clip) -> str:
+    """Raises SoraditError when the clip can't be opened."""
+    return content_hash(clip.path) + ("-mirrored" if clip.mirrored else "")
 
 
 def text_name(captions: tuple[str, ...]) -> str:

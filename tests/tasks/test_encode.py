@@ -371,8 +371,8 @@ class Terminator(Report):
 
 
 def test_terminated_encoding_keeps_what_is_done(folder: Path, weights: Path) -> None:
-    options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "buckets": False, "keep_damaged": False}
-    options |= {"device": "cpu", "precision": "float32"}
+    options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "flip": False, "buckets": False}
+    options |= {"keep_damaged": False, "device": "cpu", "precision": "float32"}
     with pytest.raises(StateSaved, match=r"SIGTERM: what was encoded is kept in .*; run again"):
         encode_folder(folder, **options, report=Terminator())
     cache = encode_folder(folder, **options, report=Report())
