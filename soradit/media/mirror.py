@@ -19,7 +19,10 @@ def mirror_frames(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T 
 
 
 def mirror_caption(text: str) -> str:
-    """The caption of the clip seen in a mirror: left and right change places, in any case and ending."""
+    """The caption of the clip seen in a mirror: left and right change places, in any case and ending.
+
+    English alone is understood, and not what the words mean: what is "left over" becomes "right over".
+    """
 
     def other(match: re.Match[str]) -> str:
         side = "right" if match[1].lower() == "left" else "left"
