@@ -2,13 +2,12 @@
 
     CACHE/latents/ENCODER-256x256-16fps/CLIP.safetensors     segment-0, segment-1, ...: (t, h, w, c) float16
     CACHE/text/TEXT_ENCODER/CAPTIONS.safetensors         tokens (n, words, text) and pooled (n, pooled), float16
-    CACHE/latents/ENCODER-256x256-16fps/CLIP-mirrored.safetensors    the same of the clip's mirror image
     CACHE/contents.json                                  which file, of what size and time, has which content
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
-on leaves latents as they are. Clips read in buckets lie apart, in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells
-how files appear whole and who writes which.
+on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips read in buckets lie apart,
+in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
 """
 
 import errno

@@ -22,7 +22,7 @@ def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_
 def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
     """The clips' files that decode to their end, with their seconds; the others are named in the report.
 
-    Raises SoraditError when more than a tenth don't.
+    A clip and its mirror image are one file. Raises SoraditError when more than a tenth of the files don't.
     """
     paths = list(dict.fromkeys(clip.path for clip in clips))
     sound: dict[Path, float] = {}
