@@ -171,6 +171,7 @@ def _short(scene: Scene, words: _Words) -> str:
     options = [*_SKY_WORDS[scene.hour], *(_article(sky) for sky in _SKY_WORDS[scene.hour])]
     if scene.clouds != "clear":
         options += [f"{kind} {words.one(_HOUR_WORDS[scene.hour])}" for kind in _CLOUD_WORDS[scene.clouds]]
+        options += [f"clouds {words.one(_MOTION_WORDS[scene.drift_speed])} {way}" for way in _drift_words(scene.drift)]
     if scene.clouds == "clear" and scene.daylight:
         options += [
             "clear blue sky",
@@ -205,12 +206,12 @@ def _short(scene: Scene, words: _Words) -> str:
 def _cloud_phrase(scene: Scene, words: _Words) -> str:
     grey = scene.daylight and scene.clouds == "overcast" and words.chance(0.3)
     kind = words.one(_GREY_WORDS if grey else _CLOUD_WORDS[scene.clouds])
-    if scene.clouds == "clear" or words.chance(0.3):
+    if scene.clouds == "clear" or words.chance(0.15):
         return kind
     # A "sky" does not drift, its clouds do.
     mover = kind if "cloud" in kind and "sky" not in kind else f"{kind}, clouds"
     motion = words.one(_MOTION_WORDS[scene.drift_speed])
-    if words.chance(0.85):
+    if words.chance(0.9):
         motion += " " + words.one(_drift_words(scene.drift))
     return f"{mover} {motion}"
 

@@ -19,7 +19,7 @@ from soradit.skies.captions import captions
 from soradit.skies.render import render
 from soradit.skies.scene import draw_scene
 
-CAPTIONS_PER_CLIP = 4
+CAPTIONS_PER_CLIP = 8
 """Wordings, from which training picks one at a time."""
 _CRF = 12  # Training data: the encoder should learn skies, not the blocks of a codec.
 METADATA = "metadata.jsonl"

@@ -54,6 +54,8 @@ from soradit.training.transformer import TransformerObjective, cached_windows
 
 TEXT_ENCODER_WINDOW = 4
 """Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
+TAUGHT = "teacher.safetensors"
+"""In a run's folder: what the text encoder's teacher makes of sentences and captions."""
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -255,7 +257,8 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
     captions = [caption for clip in clips.training for caption in clip.captions]
     lessons = None
     if config.teacher is not None and config.sentences is not None:
-        lessons = prepare_lessons(config.teacher, config.sentences, captions, report)
+        kept = config.run / TAUGHT
+        lessons = prepare_lessons(config.teacher, config.sentences, captions, report, kept=kept)
     if not has_component(config.run, "text_encoder"):
         texts = [*captions, *(lessons.sentences if lessons else ())]
         save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))

@@ -5,7 +5,9 @@ Captions use few words. So that a prompt in other words ("gloaming") lands near 
 (SEED, arXiv 2101.04731), equation 4, among the sentences and captions of a batch.
 """
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
@@ -37,8 +41,10 @@ class Lessons:
         return rows @ columns.T
 
 
-def prepare_lessons(teacher: str, sentences: Path, captions: Sequence[str], report: Report) -> Lessons:
+def prepare_lessons(teacher: str, sentences: Path, captions: Sequence[str], report: Report, *, kept: Path) -> Lessons:
     """Let the teacher, a folder or hub name, embed all sentences (one a line of the file) and captions once.
+
+    The embeddings are ``kept`` in a file, so that a run that is resumed need not wait for them again.
 
     Raises SoraditError for a file or a network that can't be used.
     """
@@ -50,7 +56,17 @@ def prepare_lessons(teacher: str, sentences: Path, captions: Sequence[str], repo
     if len(everyday) < SENTENCES_PER_STEP:
         raise SoraditError(f"{sentences}: has {len(everyday)} sentences: give {SENTENCES_PER_STEP} or more")
     texts = list(dict.fromkeys([*everyday, *captions]))
-    return Lessons(sentences=everyday, embeddings=dict(zip(texts, _embed(teacher, texts, report), strict=True)))
+    embedded = _embed_once(teacher, texts, report, kept)
+    return Lessons(sentences=everyday, embeddings=dict(zip(texts, embedded, strict=True)))
+
+
+def _embed_once(teacher: str, texts: list[str], report: Report, kept: Path) -> Float[Tensor, "texts d"]:
+    key = hashlib.sha256("\0".join((teacher, *texts)).encode()).hexdigest()
+    with suppress(OSError, SafetensorError, KeyError):
+        return load_file(kept)[key]
+    embedded = _embed(teacher, texts, report)
+    save_file({key: embedded}, kept)  # half a file is damaged, and asked for again
+    return embedded
 
 
 @torch.inference_mode()
@@ -63,12 +79,14 @@ def _embed(teacher: str, texts: list[str], report: Report) -> Float[Tensor, "tex
         _means(tokenizer, model, texts[:1])  # not all that can be loaded can do that
     except Exception as error:  # transformers, safetensors and the hub raise a dozen kinds
         raise SoraditError(f"--teacher {teacher} can't be loaded as a text network: {first_line(error)}") from error
-    embedded = []
+    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # so that little is padding
+    embedded: dict[int, Tensor] = {}
     with report.progress("asking the teacher", len(texts)) as progress:
         for first in range(0, len(texts), _AT_ONCE):
-            embedded.append(_means(tokenizer, model, texts[first : first + _AT_ONCE]))
-            progress.update(first + len(embedded[-1]))
-    return torch.cat(embedded)
+            few = by_length[first : first + _AT_ONCE]
+            embedded |= zip(few, _means(tokenizer, model, [texts[i] for i in few]), strict=True)
+            progress.update(len(embedded))
+    return torch.stack([embedded[i] for i in range(len(texts))])
 
 
 def _means(tokenizer: Any, model: Any, texts: list[str]) -> Float[Tensor, "texts d"]:

@@ -2,7 +2,10 @@
 
 Radford et al. 2021 (CLIP, arXiv 2103.00020), figure 3: two towers, one for captions and one for clips, and a
 symmetric cross-entropy over all pairs of a batch. The video tower sees cached latents, and is thrown away.
-A teacher may add what words mean that no caption uses (see ``soradit.training.teacher``).
+Where clips have several captions, those of one clip are told from others' in the same way: Gao et al. 2021 (SimCSE,
+arXiv 2104.08821), equation 5 without its hard negatives. That is how words are learnt which stand for a fine thing in
+the video, such as left and right. A teacher may add what words mean that no caption uses (see
+``soradit.training.teacher``).
 """
 
 import math
@@ -27,6 +30,9 @@ from soradit.training.teacher import SENTENCES_PER_STEP, Lessons, distillation_l
 MAX_HELD_OUT = 100
 INITIAL_TEMPERATURE = 0.07
 MIN_TEMPERATURE = 0.01
+WORDINGS_PER_STEP = 128
+"""Clips of which two captions are told from those of the others."""
+WORDING_TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +45,10 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Pairs and, with a teacher, everyday sentences."""
+    """Pairs, two wordings each of what is in other clips, and, with a teacher, everyday sentences."""
 
     pairs: Pairs
+    wordings: tuple[Sequence[str], Sequence[str]] = ((), ())
     sentences: Sequence[str] = ()
 
 
@@ -116,6 +123,8 @@ class TextEncoderObjective:
         self.lessons = lessons
         self.training = [segment for segment in training if segment.length >= length]
         self.held_out = [segment for segment in held_out if segment.length >= length][:MAX_HELD_OUT]
+        captions = dict.fromkeys(segment.clip.captions for segment in self.training)
+        self.reworded = [wordings for wordings in captions if len(wordings) > 1]
         if not self.training or not self.held_out:
             longest = max((segment.length for segment in [*training, *held_out]), default=0)
             wanted, longest = token_frames * length, token_frames * longest
@@ -129,25 +138,41 @@ class TextEncoderObjective:
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))[part]
         pairs = self._pairs([self.training[index] for index in indices], generator(self.seed, step, "window"))
+        return Batch(pairs=pairs, wordings=self._wordings(step), sentences=self._sentences(step))
+
+    def _wordings(self, step: int) -> tuple[list[str], list[str]]:
+        """Two captions each of some clips, in the same order."""
+        if len(self.reworded) < 2:
+            return [], []
+        chosen = draw_indices(self.seed, step, min(WORDINGS_PER_STEP, len(self.reworded)), len(self.reworded))
+        random = generator(self.seed, step, "wordings")
+        clips = [self.reworded[index] for index in chosen]
+        one, other = zip(*([c[i] for i in torch.randperm(len(c), generator=random)[:2]] for c in clips), strict=True)
+        return list(one), list(other)
+
+    def _sentences(self, step: int) -> list[str]:
         if self.lessons is None:
-            return Batch(pairs=pairs)
+            return []
         everyday = self.lessons.sentences
-        chosen = draw_indices(self.seed, step, SENTENCES_PER_STEP, len(everyday))
-        return Batch(pairs=pairs, sentences=[everyday[index] for index in chosen])
+        return [everyday[index] for index in draw_indices(self.seed, step, SENTENCES_PER_STEP, len(everyday))]
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         return [str(self.training[index].clip.path) for index in indices]
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        if self.lessons is None:
-            return contrastive_loss(self.model(batch.pairs, self.device))
-        texts = [*batch.sentences, *batch.pairs.captions]
-        embedded = self.model.embed(texts)
-        sentences, captions = embedded.tensor_split([len(batch.sentences)])
-        logits = self.model.compare(captions, batch.pairs.latents.to(self.device))
-        taught = self.lessons.similarity(batch.sentences, texts).to(self.device)
-        return contrastive_loss(logits) + distillation_loss(sentences @ embedded.T, taught)
+        one, other = batch.wordings
+        captions, *wordings = self.model.embed([*batch.pairs.captions, *one, *other]).split(
+            [len(batch.pairs.captions), len(one), len(other)]
+        )
+        loss = contrastive_loss(self.model.compare(captions, batch.pairs.latents.to(self.device)))
+        if one:
+            loss = loss + contrastive_loss(wordings[0] @ wordings[1].T / WORDING_TEMPERATURE)
+        if self.lessons is not None:
+            sentences = self.model.embed(batch.sentences)
+            taught = self.lessons.similarity(batch.sentences, [*batch.sentences, *batch.pairs.captions])
+            loss = loss + distillation_loss(sentences @ torch.cat([sentences, captions]).T, taught.to(self.device))
+        return loss
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Loss, and how often the right caption is first, or among the first five, of the held-out captions.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from soradit.errors import SoraditError
-from soradit.tasks.skies import render_skies
+from soradit.tasks.skies import CAPTIONS_PER_CLIP, render_skies
 
 _SMALL = {"height": 32, "width": 32, "num_frames": 4}
 
@@ -21,7 +21,7 @@ def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
     assert sorted(done) == paths
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
-    assert all(len(line["text"]) == 4 and line["scene"]["hour"] for line in lines)
+    assert all(len(line["text"]) == CAPTIONS_PER_CLIP and line["scene"]["hour"] for line in lines)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(p.name for p in paths), "metadata.jsonl"])
 
 

@@ -37,24 +37,37 @@ def test_sentences_and_captions_are_embedded_once_each_whatever_stands_beside_th
     teacher: str, tmp_path: Path
 ) -> None:
     path = sentences(tmp_path, [*WORDS, "", WORDS[0], f"a {WORDS[3]} {WORDS[4]} {WORDS[5]}"])
-    lessons = prepare_lessons(teacher, path, ["a sky", "a sky"], Report())
+    lessons = prepare_lessons(teacher, path, ["a sky", "a sky"], Report(), kept=tmp_path / "kept")
     assert lessons.sentences[: len(WORDS)] == WORDS
     assert len(lessons.sentences) == len(WORDS) + 1
     assert set(lessons.embeddings) == {*lessons.sentences, "a sky"}
     similarity = lessons.similarity(WORDS[:2], [*WORDS[:2], "a sky"])
     assert similarity.shape == (2, 3)
     torch.testing.assert_close(similarity[:, :2].diagonal(), torch.ones(2))
-    without = prepare_lessons(teacher, sentences(tmp_path, WORDS), ["a sky"], Report())
+    without = prepare_lessons(teacher, sentences(tmp_path, WORDS), ["a sky"], Report(), kept=tmp_path / "other")
     torch.testing.assert_close(without.similarity(WORDS[:2], ["a sky"]), similarity[:, 2:])
+
+
+def test_what_was_embedded_is_kept_and_a_damaged_file_is_made_anew(teacher: str, tmp_path: Path) -> None:
+    path, kept = sentences(tmp_path, WORDS), tmp_path / "kept"
+    first = prepare_lessons(teacher, path, ["a sky"], Report(), kept=kept)
+    written = kept.read_bytes()
+    again = prepare_lessons(teacher, path, ["a sky"], Report(), kept=kept)
+    assert all(torch.equal(first.embeddings[text], again.embeddings[text]) for text in first.embeddings)
+    prepare_lessons(teacher, path, ["another sky"], Report(), kept=kept)
+    assert kept.read_bytes() != written
+    kept.write_bytes(written[:100])
+    prepare_lessons(teacher, path, ["a sky"], Report(), kept=kept)
+    assert kept.read_bytes() == written
 
 
 def test_too_few_sentences_and_a_missing_teacher_are_told(teacher: str, tmp_path: Path) -> None:
     with pytest.raises(SoraditError, match="has 1 sentences"):
-        prepare_lessons(teacher, sentences(tmp_path, ["one"]), [], Report())
+        prepare_lessons(teacher, sentences(tmp_path, ["one"]), [], Report(), kept=tmp_path / "kept")
     with pytest.raises(SoraditError, match=r"nothing\.txt: can't be read"):
-        prepare_lessons(teacher, tmp_path / "nothing.txt", [], Report())
+        prepare_lessons(teacher, tmp_path / "nothing.txt", [], Report(), kept=tmp_path / "kept")
     with pytest.raises(SoraditError, match=r"--teacher .*nowhere can't be loaded"):
-        prepare_lessons(str(tmp_path / "nowhere"), sentences(tmp_path, WORDS), [], Report())
+        prepare_lessons(str(tmp_path / "nowhere"), sentences(tmp_path, WORDS), [], Report(), kept=tmp_path / "kept")
 
 
 def test_a_network_that_gives_no_embeddings_is_told(teacher: str, tmp_path: Path) -> None:
@@ -64,7 +77,7 @@ def test_a_network_that_gives_no_embeddings_is_told(teacher: str, tmp_path: Path
     tokenizer.save_pretrained(tmp_path)
     BertModel.from_pretrained(teacher).save_pretrained(tmp_path)
     with pytest.raises(SoraditError, match=r"--teacher .* can't be loaded as a text network: .*pad"):
-        prepare_lessons(str(tmp_path), sentences(tmp_path, WORDS), [], Report())
+        prepare_lessons(str(tmp_path), sentences(tmp_path, WORDS), [], Report(), kept=tmp_path / "kept")
 
 
 def test_the_loss_is_least_where_the_student_agrees_and_leaves_itself_out() -> None:

@@ -1,11 +1,41 @@
 """Contrastive training of the text encoder."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from soradit.training.text_encoder import VideoTower, contrastive_loss
+from soradit.media.clips import Clip
+from soradit.model.text import TextEncoderConfig, new_text_encoder
+from soradit.training.cache import Segment
+from soradit.training.text_encoder import TextEncoderObjective, TwoTowers, VideoTower, contrastive_loss
+
+SIDES = ("left", "right", "up", "down")
+
+
+class EmptySegment(Segment):
+    """Of a clip in which nothing is to be seen."""
+
+    def window(self, start: int, length: int) -> Tensor:
+        return torch.zeros(length, self.height, self.width, 4)
+
+
+def objective(clips: list[tuple[str, ...]]) -> TextEncoderObjective:
+    """On clips of these captions."""
+    captions = [caption for captions in clips for caption in captions]
+    sizes = TextEncoderConfig(vocab_size=600, max_tokens=16, width=32, depth=1, heads=2, pooled_dim=16)
+    torch.manual_seed(0)
+    towers = TwoTowers(new_text_encoder(captions, sizes, seed=0), latent_channels=4, length=1)
+    path = Path("clip.mp4")
+    segments: list[Segment] = [
+        EmptySegment(clip=Clip(path=path, captions=captions), path=path, name="", length=1, height=1, width=1)
+        for captions in clips
+    ]
+    settings: Any = {"length": 1, "token_frames": 4, "batch_size": 4, "seed": 0, "device": torch.device("cpu")}
+    return TextEncoderObjective(towers, training=segments, held_out=segments, **settings)
 
 
 def test_loss_of_no_preference_is_chance() -> None:
@@ -29,3 +59,32 @@ def test_video_tower_sees_order_in_time() -> None:
     latents = torch.randn(2, 3, 2, 2, 4)
     assert tower(latents).shape == (2, 8)
     assert not torch.allclose(tower(latents), tower(latents.flip(1)), atol=1e-4)
+
+
+def test_wordings_are_two_different_captions_of_each_of_some_clips() -> None:
+    clips = [(f"{side} one", f"{side} two", f"{side} three") for side in SIDES]
+    one, other = objective(clips).batch(0).wordings
+    assert len(one) == len(other) == len(clips)
+    assert [caption.split()[0] for caption in one] == [caption.split()[0] for caption in other]
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+def test_clips_of_one_caption_have_no_other_wording() -> None:
+    lonely = objective([(f"drifting {side}",) for side in SIDES])
+    batch = lonely.batch(0)
+    assert batch.wordings == ([], [])
+    assert lonely.loss(batch, 0).isfinite()
+
+
+def test_a_word_that_no_picture_tells_is_learnt_from_other_wordings() -> None:
+    """All clips look alike, so that only captions say which belong together."""
+    clips = [(f"clouds drifting {side}", f"the sky, moving {side}") for side in SIDES]
+    learner = objective(clips)
+    optimizer = torch.optim.AdamW(learner.network.parameters(), lr=3e-3)
+    for step in range(60):
+        optimizer.zero_grad()
+        learner.loss(learner.batch(step), step).backward()
+        optimizer.step()
+    with torch.no_grad():
+        one, other = (learner.model.embed([captions[i] for captions in clips]) for i in (0, 1))
+    assert (one @ other.T).argmax(1).tolist() == list(range(len(SIDES)))
