@@ -10,6 +10,7 @@ for recomputing attention in the backward pass. All models take 2 x 8 x 8 x 8 la
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,8 @@ from soradit.model.conditioning import TIMESTEP_FREQUENCIES
 from soradit.model.dit import FRAME_HARMONICS, DiT, DiTConfig
 from soradit.model.folder import INDEX, bundled_weights, has_component
 from soradit.model.weights import load_transformer
+from soradit.training.config import TrainConfig
+from soradit.training.memory import as_trained
 
 BATCH, GRID, WORDS = 2, (8, 8, 8), 48
 TOKENS = GRID[0] * GRID[1] * GRID[2]
@@ -218,23 +221,41 @@ def gemm_case(n: int) -> Case:
     return Case(name=f"GEMM {n}", run=lambda: torch.mm(a, b, out=product), gigaflop=2e-9 * n**3)
 
 
-def transformer_cases(subject: Subject) -> tuple[Case, Case]:
-    """The forward pass, and a training step: forward, backward, AdamW."""
+def training_step(subject: Subject) -> Callable[[], None]:
+    """Forward, backward, AdamW."""
     optimizer = torch.optim.AdamW(subject.model.parameters(), lr=1e-4, fused=True)
-
-    @torch.inference_mode()
-    def forward() -> None:
-        subject.predict()
 
     def train() -> None:
         subject.predict().square().mean().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    return train
+
+
+def transformer_cases(subject: Subject) -> tuple[Case, Case]:
+    """The forward pass, and a training step."""
+    train = training_step(subject)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        subject.predict()
+
     return (
         Case(name=f"{subject.name}, forward", run=forward, gigaflop=counted_flop(forward) / 1e9),
         Case(name=f"{subject.name}, training step", run=train, gigaflop=counted_flop(train) / 1e9),
     )
+
+
+def compiled_cases(config: DiTConfig, plain: Case) -> list[Case]:
+    """The training step of ``soradit train --compile``, which computes what the ``plain`` one does."""
+    if shutil.which("g++") is None:
+        print("there is no C++ compiler: the compiled training step is not timed", file=sys.stderr)
+        return []
+    subject = soradit_transformer(config)
+    _fill_with_noise(subject.model)
+    as_trained(subject.model, TrainConfig(run=Path(), data=Path(), compile=True))
+    return [Case(name=f"{plain.name}, compiled", run=training_step(subject), gigaflop=plain.gigaflop)]
 
 
 def alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -253,11 +274,13 @@ def time_transformers(config: DiTConfig, rounds: int) -> list[Timing]:
     """GEMM first, then forward passes and training steps, ours before the peers'."""
     gemms, models = [gemm_case(n) for n in GEMM_SIZES], [transformer_cases(subject) for subject in subjects(config)]
     check_flop(config, *models[0])
-    cases = [*gemms, *(case for kind in zip(*models, strict=True) for case in kind)]
+    compiled = compiled_cases(config, plain=models[0][1])
+    cases = [*gemms, *(case for kind in zip(*models, strict=True) for case in kind), *compiled]
     seconds = alternate({case.name: case.run for case in cases}, rounds)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     peak = max(case.gigaflop / medians[case.name] for case in gemms)
     ours = {case.name: mine.name for pair in models for case, mine in zip(pair, models[0], strict=True)}
+    ours |= {case.name: models[0][1].name for case in compiled}
     return [
         Timing(
             name=case.name,

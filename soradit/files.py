@@ -32,6 +32,15 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def reveal(temporary: Path, target: Path) -> None:
+    """Give a finished folder of files its name, which is not there yet, once the disk has all that is in it."""
+    for file in temporary.iterdir():
+        _sync(file)
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
+
+
 def sha256_of(*paths: Path) -> str:
     """SHA-256, in hexadecimal, of the files' bytes one after another. Raises OSError for one that can't be read."""
     digest = hashlib.sha256()
@@ -120,3 +129,11 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
 
 def _is_folder_of_frames(path: Path) -> bool:
     return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -80,7 +80,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         autoencoder,
         training=found,
         held_out=found[:1],
-        seconds=dict.fromkeys(found, NUM_FRAMES / 16),
+        seconds=dict.fromkeys((clip.path for clip in found), NUM_FRAMES / 16),
         generation=generation,
         precision=torch.float32,
         **shared,

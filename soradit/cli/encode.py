@@ -8,6 +8,7 @@ import typer
 from soradit.cli.options import (
     Buckets,
     Device,
+    Flip,
     KeepDamaged,
     Precision,
     Size,
@@ -26,6 +27,7 @@ def encode(
     weights: Weights = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to read clips at.")] = None,
+    flip: Flip = False,
     buckets: Buckets = False,
     keep_damaged: KeepDamaged = False,
     verify: Annotated[bool, typer.Option("--verify", help="Only read the cache again, against its index.")] = False,
@@ -58,6 +60,7 @@ def encode(
                 weights=weights,
                 overrides=overrides,
                 cache_folder=cache,
+                flip=flip,
                 buckets=buckets,
                 keep_damaged=keep_damaged,
                 device=device,

@@ -49,6 +49,9 @@ Weights = Annotated[
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", help="Width and height, multiples of 32.  [default: the weights' own]")
 ]
+Flip = Annotated[
+    bool, typer.Option("--flip", help="Each clip in a mirror, too; left and right change places in its captions.")
+]
 Buckets = Annotated[
     bool, typer.Option("--buckets", help="Each clip in a shape and length of its own, of about --size's area.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import MAX_SEED, Buckets, Device, KeepDamaged, Precision, Size, height_width, print_line
+from soradit.cli.options import MAX_SEED, Buckets, Device, Flip, KeepDamaged, Precision, Size, height_width, print_line
 
 
 def train(
@@ -49,6 +49,7 @@ def train(
     frames: Annotated[int | None, typer.Option(min=4, help="Length of a training video.")] = None,
     size: Size = None,
     fps: Annotated[int | None, typer.Option(min=1, help="Frames per second to train at.")] = None,
+    flip: Flip = False,
     buckets: Buckets = False,
     keep_damaged: KeepDamaged = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of every random draw.")] = 0,
@@ -114,6 +115,7 @@ def train(
         checkpoint_activations=checkpoint_activations,
         lora=lora,
         shard=shard,
+        flip=flip,
         buckets=buckets,
         keep_damaged=keep_damaged,
         cache=cache,

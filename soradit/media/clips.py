@@ -27,6 +27,10 @@ class Clip:
     path: Path
     captions: tuple[str, ...]  # at least one, once find_clips has accepted it
     caption_place: str = field(default="", compare=False)  # ".txt", "metadata.csv:2", or of several rows "...:2,5"
+    mirrored: bool = False  # to be read as its mirror image, which the captions then tell of
+
+    def __str__(self) -> str:
+        return f"{self.path} (mirrored)" if self.mirrored else str(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)

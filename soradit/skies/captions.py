@@ -1,10 +1,10 @@
 """Captions for a scene, worded as people word prompts. Facts may be left out, but never contradicted."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from soradit.media.mirror import mirror_caption
 from soradit.skies.scene import Clouds, Drift, Horizon, Hour, Phase, Scene, Speed
 
 _HOUR_WORDS: dict[Hour, tuple[str, ...]] = {
@@ -125,17 +125,6 @@ _OPENINGS = (
     "a short clip of {}",
 )  # fmt: skip
 _ENDINGS = ("time-lapse", "photorealistic", "wide angle", "realistic video", "timelapse", "cinematic", "nature footage")
-
-
-def mirror_caption(text: str) -> str:
-    """The caption of the clip seen in a mirror: left and right change places, in any case and ending."""
-
-    def other(match: re.Match[str]) -> str:
-        side = "right" if match[1].lower() == "left" else "left"
-        side = side.upper() if match[1].isupper() else side.capitalize() if match[1][0].isupper() else side
-        return side + match[2]
-
-    return re.sub(r"\b(left|right)((?:wards?|most)?)\b", other, text, flags=re.IGNORECASE)
 
 
 def _drift_words(drift: Drift) -> tuple[str, ...]:

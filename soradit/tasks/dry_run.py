@@ -22,6 +22,7 @@ from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import prepare_run
 from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
+from soradit.training.story import and_mirrored
 
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
@@ -34,6 +35,8 @@ class Estimate:
 
     clips: int
     """That can be trained on."""
+    flip: bool
+    """Whether their mirror images are trained on, too."""
     held_out: int
     parameters: int
     trained_parameters: int
@@ -51,7 +54,8 @@ class Estimate:
     def lines(self) -> Iterator[str]:
         """For people."""
         duration = _in_words(self.steps * self.seconds_per_step)
-        yield f"clips       {self.clips} to train on, {self.held_out} held out, {self.tokens} tokens each"
+        training = f"{self.clips}{and_mirrored(self.flip)} to train on"
+        yield f"clips       {training}, {self.held_out} held out, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
         yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
         yield f"in all      {self.steps} steps, {duration}, and evaluations and samples"
@@ -124,6 +128,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
     seconds = step_seconds(dit, shape, part, device=device, precision=precision) * loop.accumulate
     return Estimate(
         clips=clips,
+        flip=config.flip,
         held_out=held_out,
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,

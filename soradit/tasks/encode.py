@@ -18,6 +18,7 @@ from soradit.device import autocast, choose_device, choose_precision
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.decoding import Unreadable
+from soradit.media.mirror import mirror_clip, mirror_frames
 from soradit.media.reading import Reading, TooShort, read_segments
 from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import Autoencoder, to_float
@@ -36,6 +37,7 @@ from soradit.training.cache import (
     content_hash,
     is_content_known,
     keep_contents,
+    latents_name,
     recall_contents,
     save_latents,
     save_text,
@@ -97,8 +99,8 @@ def encode(
         left_out = encoding.clips(clips)
     if captions:  # last, because transformers stays in memory
         encoding.captions(clips)
-    bad = [error for error in left_out.values() if not isinstance(error, TooShort)]
-    require_few_bad(bad, len(clips), max_bad)
+    bad = {clip.path: error for clip, error in left_out.items() if not isinstance(error, TooShort)}
+    require_few_bad(list(bad.values()), len({clip.path for clip in clips}), max_bad)
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
 
 
@@ -158,21 +160,22 @@ class _Encoding:
                     failed[name] = Unreadable(f"{same[0].path}: {entry.damage}")
                 if name in failed:
                     left_out |= dict.fromkeys(same, failed[name])
-        for error in left_out.values():
-            self.report.note(f"left out: {error}")
+        for reason in dict.fromkeys(map(str, left_out.values())):  # a clip and its mirror image have the same
+            self.report.note(f"left out: {reason}")
         return left_out
 
     def _by_content(self, clips: list[Clip], left_out: dict[Clip, SoraditError]) -> dict[str, list[Clip]]:
         """The clips, those with the same content together."""
         recall_contents(self.cache.folder)
-        self._read_contents([clip.path for clip in clips if not is_content_known(clip.path)])
+        paths = list(dict.fromkeys(clip.path for clip in clips))
+        self._read_contents([path for path in paths if not is_content_known(path)])
         by_content: dict[str, list[Clip]] = {}
         for clip in clips:
             try:
-                by_content.setdefault(content_hash(clip.path), []).append(clip)
+                by_content.setdefault(latents_name(clip), []).append(clip)
             except SoraditError as error:
                 left_out[clip] = error
-        keep_contents(self.cache.folder, (clip.path for clip in clips))
+        keep_contents(self.cache.folder, paths)
         return by_content
 
     def _read_contents(self, paths: list[Path]) -> None:
@@ -217,9 +220,9 @@ class _Encoding:
             for segment in segments:
                 if isinstance(segment, str):
                     damage = segment
-                    self.report.note(f"used up to its damage: {clip.path}: {damage}")
+                    self.report.note(f"used up to its damage: {clip}: {damage}")
                 else:
-                    latents.append(_encode_segment(autoencoder, segment))
+                    latents.append(_encode_segment(autoencoder, mirror_frames(segment) if clip.mirrored else segment))
                     pace.add_frames(len(segment))
         except (TooShort, Unreadable) as error:
             return error
@@ -290,6 +293,7 @@ def encode_folder(
     weights: str | None,
     overrides: dict[str, int | None],
     cache_folder: Path | None,
+    flip: bool,
     buckets: bool,
     keep_damaged: bool,
     device: str,
@@ -298,7 +302,8 @@ def encode_folder(
 ) -> Path:
     """Encode a folder of clips with a folder of weights, and return the cache's folder.
 
-    ``overrides`` are the height, width and fps to read at, where they are not the weights' own.
+    ``overrides`` are the height, width and fps to read at, where they are not the weights' own; with ``flip`` each
+    clip's mirror image is encoded, too.
     """
     source = find_weights(weights)
     target = cache_folder or folder / CACHE_NAME
@@ -308,7 +313,7 @@ def encode_folder(
     with Stop(target, report=report) as stop:
         try:
             encoded = encode(
-                clips,
+                [*clips, *map(mirror_clip, clips)] if flip else clips,
                 weights=source,
                 config=config,
                 cache_folder=target,
@@ -339,6 +344,7 @@ def _tell_of_short(encoded: EncodeSummary, num_clips: int, config: GenerationCon
     lengths = [
         max(segment.length for segment in segments_of(clip, encoded.cache.latents_path(clip))) * reading.token_size[0]
         for clip in encoded.clips
+        if not clip.mirrored
     ]
     short = sum(not reading.drawn_from(length, config.num_frames) for length in lengths)
     if short:

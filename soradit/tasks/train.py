@@ -13,6 +13,7 @@ from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, StateSaved, UsageError
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
+from soradit.media.mirror import mirror_clip
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import PRESETS
 from soradit.model.dit import DiT, DiTConfig
@@ -48,7 +49,7 @@ from soradit.training.run import (
 )
 from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.stop import Stop, Stoppable, StopRequested
-from soradit.training.story import samples_of, tell_story
+from soradit.training.story import and_mirrored, samples_of, tell_story
 from soradit.training.transformer import TransformerObjective, cached_windows
 
 TEXT_ENCODER_WINDOW = 4
@@ -147,16 +148,19 @@ class Split:
 
 
 def _split(config: TrainConfig, report: Report) -> Split:
-    clips = find_clips(config.data)
+    clips, mirrored = find_clips(config.data), and_mirrored(config.flip)
     if config.held_out is not None:
-        held_out = find_clips(config.held_out)
-        report.note(f"{len(clips)} clips in {config.data} to train on; {len(held_out)} in {config.held_out} held out")
-        return Split(training=clips, held_out=held_out)
-    training, held_out = split_clips(clips)
-    report.note(f"{len(clips)} clips in {config.data}: {len(training)} to train on, {len(held_out)} held out")
+        training, held_out = clips, find_clips(config.held_out)
+        where = f"{len(held_out)} in {config.held_out} held out"
+        report.note(f"{len(clips)} clips{mirrored} in {config.data} to train on; {where}")
+    else:
+        training, held_out = split_clips(clips)
+        each = f"{len(training)}{mirrored} to train on, {len(held_out)} held out"
+        report.note(f"{len(clips)} clips in {config.data}: {each}")
     if not held_out:
         report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
-    return Split(training=training, held_out=held_out or training)
+        held_out = training
+    return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)
 
 
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
@@ -230,14 +234,14 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
 def _reconstruction(
     model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
 ) -> AutoencoderObjective:
-    sound = sound_clips(list(dict.fromkeys([*clips.training, *clips.held_out])), report)
-    training = [clip for clip in clips.training if clip in sound]
+    sound = sound_clips([*clips.training, *clips.held_out], report)
+    training = [clip for clip in clips.training if clip.path in sound]
     generation, device = load_generation_config(config.run), choose_device(config.device)
     latent_grid(generation, model.config.token_size)
     return AutoencoderObjective(
         model,
         training=training,
-        held_out=[clip for clip in clips.held_out if clip in sound] or training,
+        held_out=[clip for clip in clips.held_out if clip.path in sound] or training,
         seconds=sound,
         generation=generation,
         batch_size=loop.batch_size,

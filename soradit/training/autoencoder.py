@@ -13,6 +13,7 @@ from torch import Tensor
 from soradit.device import autocast
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
+from soradit.media.mirror import mirror_frames
 from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.fitting import fit_autoencoder, fit_decoder
@@ -53,7 +54,7 @@ class AutoencoderObjective:
         *,
         training: list[Clip],
         held_out: list[Clip],
-        seconds: dict[Clip, float],
+        seconds: dict[Path, float],
         generation: GenerationConfig,
         batch_size: int,
         seed: int,
@@ -61,6 +62,7 @@ class AutoencoderObjective:
         precision: torch.dtype,
         perceptual: float = 0.0,
     ) -> None:
+        """``seconds`` are the lengths of the clips' files."""
         self.model = model.to(device)
         self.perceptual_weight = perceptual
         self.perceptual = PerceptualLoss().to(device) if perceptual else None
@@ -107,7 +109,7 @@ class AutoencoderObjective:
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
-        return [str(self.training[index].path) for index in indices]
+        return [str(self.training[index]) for index in indices]
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         video = to_float(batch.video.to(self.device, non_blocking=True))
@@ -163,13 +165,13 @@ class AutoencoderObjective:
     def _window(self, clip: Clip, random: torch.Generator) -> UInt8[Tensor, "frames height width 3"]:
         """A random window; a clip that is too short is extended by its last frame."""
         config = self.generation
-        latest_start = max(0.0, self.seconds[clip] - config.num_frames / config.fps)
+        latest_start = max(0.0, self.seconds[clip.path] - config.num_frames / config.fps)
         start = latest_start * float(torch.rand((), generator=random))
         size = (config.height, config.width)
         frames, _ = read_video(
             clip.path, fps=config.fps, size=size, start_seconds=start, num_frames=self.generation.num_frames
         )
-        window = torch.from_numpy(frames)
+        window = torch.from_numpy(mirror_frames(frames) if clip.mirrored else frames)
         missing = self.generation.num_frames - len(window)
         return torch.cat([window, window[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else window
 

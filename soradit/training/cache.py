@@ -6,8 +6,8 @@
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
-on leaves latents as they are. Clips read in buckets lie apart, in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells
-how files appear whole and who writes which.
+on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips read in buckets lie apart,
+in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
 """
 
 import errno
@@ -54,10 +54,15 @@ class Cache:
 
     def latents_path(self, clip: Clip) -> Path:
         """Raises SoraditError when the clip can't be opened."""
-        return self.latents_folder / f"{content_hash(clip.path)}.safetensors"
+        return self.latents_folder / f"{latents_name(clip)}.safetensors"
 
     def text_path(self, captions: tuple[str, ...]) -> Path:
         return self.text_folder / f"{text_name(captions)}.safetensors"
+
+
+def latents_name(clip: Clip) -> str:
+    """Raises SoraditError when the clip can't be opened."""
+    return content_hash(clip.path) + ("-mirrored" if clip.mirrored else "")
 
 
 def text_name(captions: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
+from soradit.files import reveal
 from soradit.training.distributed import ALONE, World, copy_whole, is_shared
 from soradit.training.state import TrainState
 
@@ -52,7 +53,7 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World =
                 save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
         about = {"step": state.step, "rate_scale": state.rate_scale, **describe}
         (temporary / "state.json").write_text(json.dumps(about, indent=2))
-        _make_visible(temporary, target)
+        reveal(temporary, target)
         _point(run / LAST, target)
     except (SafetensorError, OSError) as error:
         raise SoraditError(f"can't save {target}: {error}: run again to go on from the one before") from error
@@ -74,14 +75,6 @@ def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: Worl
             (joined,) = shards.glob("*.safetensors")
             os.replace(joined, folder / f"{name}.safetensors")
             shutil.rmtree(shards)
-
-
-def _make_visible(temporary: Path, target: Path) -> None:
-    for file in temporary.iterdir():
-        _sync(file)
-    _sync(temporary)
-    os.replace(temporary, target)
-    _sync(target.parent)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
@@ -188,11 +181,3 @@ def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -108,6 +108,8 @@ class TrainConfig:
     num_frames: int | None = None
     fps: int | None = None
     """Of the training videos; None keeps the weights' own."""
+    flip: bool = False
+    """Train on each clip's mirror image, too."""
     buckets: bool = False
     """Train on each clip in a shape and length of its own, of about the videos' area."""
     keep_damaged: bool = False

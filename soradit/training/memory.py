@@ -17,7 +17,8 @@ def as_trained(model: DiT, config: TrainConfig) -> DiT:
         model = add_lora(model, config.lora)
     model.checkpoint_activations = config.checkpoint_activations
     if config.compile:
-        model.compile()
+        for block in model.blocks:  # which are alike: what is compiled for one serves all
+            block.compile()
     return model
 
 

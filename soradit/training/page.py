@@ -120,7 +120,9 @@ def _charts(rows: list[Row], story: Story, batch_size: int) -> list[str]:
     if story.flops_per_step and story.peak_flops_per_second:
         unit = 100 * story.flops_per_step / batch_size / story.peak_flops_per_second
         share = [(step, unit * clips_per_second) for step, clips_per_second in smoothed(pace)]
-        charts.append(line_chart("Share of the machine's peak, %", [_one("share", share)], from_zero=True))
+        peak = f"{story.peak_flops_per_second / 1e9:.3g} GFLOP/s"
+        title = f"Speed, % of a matrix product's when training began ({peak})"
+        charts.append(line_chart(title, [_one("share", share)], from_zero=True))
     return charts
 
 

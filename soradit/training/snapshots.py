@@ -5,7 +5,6 @@ grows as a power of s. A mixture of their snapshots comes close to the average o
 A length is the standard deviation of those weights over s, relative to the training so far (sigma_rel in the paper).
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
+from soradit.files import reveal
 
 FOLDER = "snapshots"
 LENGTHS = (0.05, 0.10)
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]]) -> None:
-    """Whole tensors by length, in float16. The folder appears whole."""
+    """Whole tensors by length, in float16. The folder appears whole, and is on the disk then."""
     target = run / FOLDER / f"step-{step:08d}"
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -61,7 +61,7 @@ def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]
         halves = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(halves, temporary / f"{length}.safetensors")
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    reveal(temporary, target)
 
 
 def list_snapshots(run: Path) -> list[Snapshot]:

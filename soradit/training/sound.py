@@ -1,6 +1,7 @@
 """Which clips are sound: training leaves the others out, and refuses a folder with too many of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
@@ -18,27 +19,28 @@ def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_
         raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}")
 
 
-def sound_clips(clips: list[Clip], report: Report) -> dict[Clip, float]:
-    """The clips that decode to their end, with their seconds; the others are named in the report.
+def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
+    """The clips' files that decode to their end, with their seconds; the others are named in the report.
 
-    Raises SoraditError when more than a tenth don't.
+    A clip and its mirror image are one file. Raises SoraditError when more than a tenth of the files don't.
     """
-    sound: dict[Clip, float] = {}
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    sound: dict[Path, float] = {}
     bad: list[SoraditError] = []
-    with report.progress("looking at clips", len(clips)) as progress:
+    with report.progress("looking at clips", len(paths)) as progress:
         done = 0
-        looks = read_ahead(inspecting, ((clip.path,) for clip in clips), while_waiting=lambda: progress.update(done))
-        for clip, findings in zip(clips, looks, strict=True):
+        looks = read_ahead(inspecting, ((path,) for path in paths), while_waiting=lambda: progress.update(done))
+        for path, findings in zip(paths, looks, strict=True):
             try:
                 *_, found = findings
                 if found.damage:
-                    raise Unreadable(f"{clip.path}: {found.damage}")
-                sound[clip] = found.seconds
+                    raise Unreadable(f"{path}: {found.damage}")
+                sound[path] = found.seconds
             except SoraditError as error:
                 bad.append(error)
             done += 1
             progress.update(done)
     for reason in bad:
         report.note(f"left out: {reason}")
-    require_few_bad(bad, len(clips))
+    require_few_bad(bad, len(paths))
     return sound

@@ -28,15 +28,16 @@ def tell_story(
         sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
         for every in (False, True)
     )
+    originals = sum(not clip.mirrored for clip in training)
     folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
         "began with": _beginning(config),
-        "clips": f"{len(training)} to train on, {len(held_out)} held out, in {folders}",
+        "clips": f"{originals}{and_mirrored(config.flip)} to train on, {len(held_out)} held out, in {folders}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
-        "times through the clips",
+        f"times through the clips{and_mirrored(config.flip)}",
         "learning rate": f"{loop.learning_rate:g} at its highest",
         "device": f"{device}, {str(precision).removeprefix('torch.')}",
         "seed": str(loop.seed),
@@ -53,6 +54,11 @@ def tell_story(
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )
+
+
+def and_mirrored(flip: bool) -> str:
+    """What follows the number of training clips."""
+    return " and their mirror images" if flip else ""
 
 
 def _beginning(config: TrainConfig) -> str:

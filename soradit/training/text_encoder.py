@@ -158,7 +158,7 @@ class TextEncoderObjective:
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
-        return [str(self.training[index].clip.path) for index in indices]
+        return [str(self.training[index].clip) for index in indices]
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         one, other = batch.wordings

@@ -181,7 +181,7 @@ class TransformerObjective:
 
     def clips(self, step: int) -> list[str]:
         indices = self.training.choose(self.seed, step, self.batch_size)
-        return [str(self.training.segments[index].clip.path) for index in indices]
+        return [str(self.training.segments[index].clip) for index in indices]
 
     def loss(self, batch: Noised, step: int) -> Tensor:
         losses = self._losses(self.network, batch)

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import pytest
 
-from soradit.skies.captions import captions, mirror_caption
+from soradit.media.mirror import mirror_caption
+from soradit.skies.captions import captions
 from soradit.skies.scene import Scene, draw_scene
 
 _SCENES = [draw_scene(seed) for seed in range(400)]
@@ -46,20 +47,6 @@ def test_a_mirrored_clip_has_the_mirrored_captions() -> None:
         assert captions(mirrored, 3, 6) == [mirror_caption(text) for text in texts]
         changed += sum(mirror_caption(text) != text for text in texts)
     assert changed > len(sided)
-
-
-@pytest.mark.parametrize(
-    ("text", "mirrored"),
-    [
-        ("clouds from left to right", "clouds from right to left"),
-        ("Leftwards, a bright sky", "Rightwards, a bright sky"),
-        ("RIGHT and leftmost", "LEFT and rightmost"),
-        ("bright upright clouds, some light left over", "bright upright clouds, some light right over"),
-    ],
-)
-def test_mirroring_exchanges_whole_words_and_is_its_own_inverse(text: str, mirrored: str) -> None:
-    assert mirror_caption(text) == mirrored
-    assert mirror_caption(mirrored) == text
 
 
 def test_no_side_is_named_where_the_clouds_have_none() -> None:

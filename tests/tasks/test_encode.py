@@ -21,6 +21,7 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.files import sha256_of
 from soradit.media import workers
 from soradit.media.clips import Clip, find_clips
+from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import to_float
@@ -331,6 +332,61 @@ def test_stills_and_clips_are_trained_on_together(weights: Path, clips: Path, tm
     assert sum("stills are taken with --buckets" in line for line in notes.lines) == 12
 
 
+def test_latents_of_a_mirrored_clip_are_those_of_its_mirrored_file(weights: Path, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    for name, shown in (("a", frames), ("b", frames[:, :, ::-1])):
+        iio.imwrite(tmp_path / f"{name}.png", shown, plugin="pillow", duration=62.5)  # APNG, which loses nothing
+        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.apng")
+    clips = [Clip(path=tmp_path / f"{name}.apng", captions=("a sky",)) for name in "ab"]
+    config = load_generation_config(weights)
+    cache = encode([*clips, *map(mirror_clip, clips)], weights=weights, config=config, cache_folder=tmp_path).cache
+
+    def latents(clip: Clip) -> torch.Tensor:
+        (segment,) = segments_of(clip, cache.latents_path(clip))
+        return segment.window(0, 2)
+
+    a, b = clips
+    assert torch.equal(latents(mirror_clip(a)), latents(b))
+    assert torch.equal(latents(mirror_clip(b)), latents(a))
+    assert not torch.allclose(latents(a).flip(2), latents(b), atol=0.1)  # so mirroring latents would not do
+
+
+def test_mirror_images_are_added_to_a_cache_and_found_by_training(
+    soradit: Callable, weights: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / "03.txt").write_text("clouds to the left")
+    given = (folder, "--weights", weights)
+    assert soradit("encode", *given).exit_code == 0
+    before = files(folder)
+    shorten(folder / "00.mp4")
+    ended = soradit("encode", *given, "--flip")
+    (named,) = [line for line in ended.err.splitlines() if line.startswith("left out: ")]
+    assert str(folder / "00.mp4") in named
+    after = files(folder)
+    assert before.items() <= after.items()
+    added = after.keys() - before.keys()
+    assert len([path for path in added if path.stem.endswith("-mirrored")]) == 7
+    assert len([path for path in added if path.parent.parent.name == "text"]) == 1  # to the right
+    assert len(added) == 8
+    run = tmp_path_factory.mktemp("run") / "run"
+    config = TrainConfig(data=folder, run=run, weights=str(weights), flip=True)
+    train(config, LoopConfig(steps=1, batch_size=3, warmup_steps=1))
+    assert files(folder) == after
+
+
+def test_a_bad_file_counts_once_with_its_mirror_image(
+    run: Callable[..., EncodeSummary], folder: Path, weights: Path
+) -> None:
+    scribble(folder / "02.mp4")
+    clips, given = find_clips(folder), {"weights": weights, "config": load_generation_config(weights)}
+    flipped, notes = [*clips, *map(mirror_clip, clips)], Notes()
+    assert len(encode(flipped, cache_folder=folder / "cache", report=notes, **given).clips) == 22
+    assert len(notes.lines) == 1
+    scribble(folder / "03.mp4")
+    with pytest.raises(SoraditError, match=r"2 of 12 clips can't be used; the first: .*02\.mp4"):
+        encode(flipped, cache_folder=folder / "cache", **given)
+
+
 def test_damaged_clips_are_used_up_to_their_damage_where_asked(run: Callable[..., EncodeSummary], folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
     write_video(folder / "00.mp4", noise, fps=16, overwrite=True)
@@ -371,8 +427,8 @@ class Terminator(Report):
 
 
 def test_terminated_encoding_keeps_what_is_done(folder: Path, weights: Path) -> None:
-    options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "buckets": False, "keep_damaged": False}
-    options |= {"device": "cpu", "precision": "float32"}
+    options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "flip": False, "buckets": False}
+    options |= {"keep_damaged": False, "device": "cpu", "precision": "float32"}
     with pytest.raises(StateSaved, match=r"SIGTERM: what was encoded is kept in .*; run again"):
         encode_folder(folder, **options, report=Terminator())
     cache = encode_folder(folder, **options, report=Report())

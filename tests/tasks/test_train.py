@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
+from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
@@ -33,11 +34,12 @@ from soradit.model.weights import (
 )
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
+from soradit.tasks import train as train_module
 from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
-from soradit.training.loop import Training
+from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
@@ -45,6 +47,14 @@ COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
 
 ROOT = str(Path(__file__).parents[2])
 Start = Callable[..., Path]
+
+
+class Notes(Report):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -145,6 +155,7 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
         ({"component": "vae"}, "component transformer, not vae"),
         ({"num_frames": 8}, "without num_frames, not with 8"),
         ({"timestep_shift": 3.0}, "timestep_shift 1.0, not 3.0"),
+        ({"flip": True}, "flip False, not True"),
     ],
 )
 def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
@@ -231,6 +242,31 @@ def test_clips_of_another_folder_may_be_held_out(start: Start, clips: Path, tmp_
     assert told in (run / "report.html").read_text()
 
 
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_mirror_images_are_trained_on_and_none_is_held_out(
+    start: Start, clips: Path, component: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Any] = []
+
+    def loop(objective: Any, *arguments: Any, **options: Any) -> None:
+        built.append(objective)
+        run_loop(objective, *arguments, **options)
+
+    monkeypatch.setattr(train_module, "run_loop", loop)
+    notes = Notes()
+    run = start(component=component, flip=True, steps=1, batch_size=14, report=notes)
+    (objective,) = built
+    training, held_out = split_clips(find_clips(clips))
+    drawn = sorted(objective.clips(0))
+    assert drawn == sorted(map(str, [*training, *map(mirror_clip, training)]))
+    assert f"{training[0].path} (mirrored)" in drawn
+    seen = getattr(objective.held_out, "segments", objective.held_out)
+    assert [getattr(each, "clip", each) for each in seen] == held_out
+    told = "7 and their mirror images to train on, 1 held out"
+    assert f"8 clips in {clips}: {told}" in notes.lines
+    assert f"{told}, in {clips}" in (run / "report.html").read_text()
+
+
 def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start, tmp_path: Path) -> None:
     run = start(checkpoint_every=1, keep_checkpoints=4, sample_every=1)
     unbroken = tensors(run)
@@ -285,13 +321,6 @@ def test_a_batch_in_parts_gives_the_same_training(start: Start, tmp_path: Path, 
 
 @pytest.mark.parametrize("component", ["vae", "decoder"])
 def test_a_damaged_clip_is_left_out_and_named(start: Start, clips: Path, tmp_path: Path, component: str) -> None:
-    class Notes(Report):
-        def __init__(self) -> None:
-            self.lines: list[str] = []
-
-        def note(self, text: str) -> None:
-            self.lines.append(text)
-
     data = tmp_path / "data"
     data.mkdir()
     for number in range(11):
@@ -305,7 +334,7 @@ def test_a_damaged_clip_is_left_out_and_named(start: Start, clips: Path, tmp_pat
     assert str(damaged) in line
     (data / "4.mp4").write_text("not a video")
     with pytest.raises(SoraditError, match="2 of 11 clips can't be used; the first: "):
-        start(data=data, component=component, run=tmp_path / "other")
+        start(data=data, component=component, flip=True, run=tmp_path / "other")
     with pytest.raises(SoraditError, match=f"--keep-damaged is not for --component {component}"):
         start(component=component, keep_damaged=True)
 
@@ -376,6 +405,8 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
     assert first == "clips       7 to train on, 1 held out, 16 tokens each"
     assert "in all      1000 steps, 2.0 h, and evaluations and samples" in lines
     assert not (tmp_path / "run").exists()
+    (flipped, *_) = dry_run(replace(config, flip=True), LOOP).lines()
+    assert flipped == "clips       7 and their mirror images to train on, 1 held out, 16 tokens each"
     lora = dry_run(replace(config, lora=1), LOOP)
     assert lora.trained_parameters < estimate.trained_parameters / 5
     assert lora.disk_bytes < estimate.disk_bytes

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from soradit.media.clips import Clip, find_clips
+from soradit.media.mirror import mirror_clip
 from soradit.media.video import probe_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
@@ -50,6 +51,14 @@ def test_batches_depend_on_nothing_but_the_step(clips: Path) -> None:
     assert torch.equal(torch.cat([part.video for part in parts]), third.video)
     assert torch.equal(torch.cat([part.noise for part in parts]), third.noise)
     assert torch.equal(first.loss(first.batch(3), 3), second.loss(second.batch(3), 3))
+
+
+def test_a_mirrored_clips_windows_are_the_clips_mirrored(clips: Path) -> None:
+    clip, *_ = find_clips(clips)
+    both = objective([clip, mirror_clip(clip)])
+    window, mirrored = (both._windows(both.training, [i], torch.Generator().manual_seed(1)) for i in (0, 1))
+    assert torch.equal(mirrored, window.flip(3))
+    assert not torch.equal(mirrored, window)
 
 
 def test_windows_lie_within_what_a_clip_holds_whatever_its_header_says(tmp_path: Path) -> None:

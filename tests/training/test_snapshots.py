@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from soradit import files
 from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints
@@ -24,6 +25,7 @@ from soradit.training.snapshots import (
     mixed,
     mixture,
     profile,
+    save_snapshots,
 )
 
 CONFIG = LoopConfig(steps=60, batch_size=4, learning_rate=0.03, warmup_steps=1, snapshots=6, checkpoint_every=7)
@@ -152,3 +154,14 @@ def test_without_snapshots_nothing_is_tracked(tmp_path: Path) -> None:
     train(tmp_path, replace(CONFIG, snapshots=0, steps=3))
     assert not list_snapshots(tmp_path)
     assert {p.stem for p in list_checkpoints(tmp_path)[-1].iterdir()} == {"model", "ema", "optimizer", "state"}
+
+
+def test_a_snapshot_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[Path, bool]] = []
+    target = tmp_path / "snapshots" / "step-00000005"
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append((path, target.exists())))
+    save_snapshots(tmp_path, 5, {length: {"w": torch.ones(2)} for length in LENGTHS})
+    temporary = target.with_name(f".{target.name}.tmp")
+    whole = [(temporary / f"{length}.safetensors", False) for length in LENGTHS]
+    assert sorted(synced[:-2]) == sorted(whole)
+    assert synced[-2:] == [(temporary, False), (target.parent, True)]
