@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from soradit.model.config import PRESETS
 from soradit.model.dit import (
-    PRESETS,
     Attention,
     Block,
     DiT,
