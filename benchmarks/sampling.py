@@ -1,16 +1,19 @@
-"""Which settings to sample with: what single frames show of their prompts, and how far they are from real ones.
+"""Which settings to sample with: what videos show of their prompts, and how far their frames are from real ones.
 
-    python benchmarks/sampling.py WEIGHTS --data HELD_OUT [--count 100]
+    python benchmarks/sampling.py WEIGHTS --data HELD_OUT [--frames 32] [guidance=4 guidance_until=0.5,shift=2 ...]
 
-Each row makes a still for a caption of each held-out clip, from the same noise. Hour and cover are judged by the
-detectors of soradit evaluate, the Frechet distance by its network; drift needs videos, and is left to it.
+Each row makes a video for a caption of each held-out clip, from the same noise, with the weights' own settings or what
+is named otherwise. Hour, cover and drift are judged by the detectors of soradit evaluate, the Frechet distance of a
+frame each by its network. Four frames are cheap, but show no drift; of 32, "drift, cosine" is the mean cosine of the
+angle between the drift asked for and the one seen: 0 by chance, 1 at best.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +22,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 from machine import describe_run, markdown_heading, markdown_table
 
-from soradit.evaluation.detectors import detect
+from soradit.evaluation.detectors import DIRECTIONS, detect, drift
 from soradit.evaluation.facts import facts_of
 from soradit.evaluation.features import DEFAULT, load_network
 from soradit.evaluation.frechet import frechet_distance
 from soradit.media.clips import Clip, find_clips
 from soradit.media.video import read_video
+from soradit.model.config import GenerationConfig
 from soradit.pipeline import Pipeline
 from soradit.video import Request
 
-VARIANTS: list[dict[str, Any]] = [
-    {},
-    *({"guidance": guidance} for guidance in (1.0, 1.5, 3.0, 4.5)),
-    *({"guidance_until": until} for until in (0.4, 0.7)),
-    *({"guidance": 3.0, "guidance_until": until} for until in (0.4, 0.7)),
-    *({"steps": steps} for steps in (8, 12, 32)),
-    *({"shift": shift} for shift in (0.6, 1.7, 3.0)),
-    {"sampler": "euler"},
-]
-"""What differs from the weights' own settings."""
-FRAMES = 4
-MIDDLE = 1
+FIELDS = {field.name: field.type for field in fields(GenerationConfig)}
+HEADINGS = ["settings", "hour, %", "cover, %", "drift, %", "drift, cosine", "Frechet, frames", "seconds a video"]
 
 
 def main() -> None:
@@ -47,24 +41,32 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
-    arguments = parser.parse_args()
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("variants", nargs="*", type=variant_of, metavar="NAME=VALUE,...")
+    arguments = parser.parse_intermixed_args()
     clips = find_clips(arguments.data)[: arguments.count]
     pipeline = Pipeline.load(arguments.weights)
     network = load_network(DEFAULT, pipeline.device)
-    own = pipeline.with_overrides(num_frames=FRAMES)
-    real = network(np.stack([still(clip, own.height, own.width) for clip in clips]))
+    own = pipeline.with_overrides(num_frames=arguments.frames)
+    real = network(np.stack([middle_of(read(clip, own)) for clip in clips]))
     print(markdown_heading(describe_run()))
     rows = []
-    for variant in VARIANTS:
+    for variant in [{}, *arguments.variants]:
         settings = replace(own, **variant)
         started = time.perf_counter()
         requests = (Request(prompt=caption(clip), seed=seed, settings=settings) for seed, clip in enumerate(clips))
         made = [video.frames for video in pipeline.generate(requests)]
         seconds = (time.perf_counter() - started) / len(clips)
-        far = frechet_distance(network(np.stack([frames[MIDDLE] for frames in made])), real)
+        far = frechet_distance(network(np.stack([middle_of(frames) for frames in made])), real)
         rows.append([described(variant, asdict(own)), *judged(made, own.fps, clips), f"{far:.3g}", f"{seconds:.2f}"])
         print(markdown_table([""] * len(rows[-1]), rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    print(markdown_table(["settings", "hour, %", "cover, %", "Frechet, frames", "seconds a still"], rows))
+    print(markdown_table(HEADINGS, rows))
+
+
+def variant_of(text: str) -> dict[str, Any]:
+    """``guidance=4,shift=2`` -> what differs from the weights' own settings."""
+    pairs = dict(pair.split("=", 1) for pair in text.split(","))
+    return {name: {"int": int, "float": float}.get(str(FIELDS[name]), str)(value) for name, value in pairs.items()}
 
 
 def caption(clip: Clip) -> str:
@@ -72,18 +74,31 @@ def caption(clip: Clip) -> str:
     return max(clip.captions, key=len)
 
 
-def still(clip: Clip, height: int, width: int) -> np.ndarray:
-    return read_video(clip.path, size=(height, width), num_frames=FRAMES)[0][MIDDLE]
+def read(clip: Clip, settings: GenerationConfig) -> np.ndarray:
+    size = (settings.height, settings.width)
+    return read_video(clip.path, size=size, num_frames=settings.num_frames)[0]
+
+
+def middle_of(frames: np.ndarray) -> np.ndarray:
+    return frames[(len(frames) - 1) // 2]
 
 
 def judged(made: list[np.ndarray], fps: float, clips: list[Clip]) -> list[str]:
-    """Percent of stills that show the hour, and the cover, that their captions state."""
+    """Percent of videos that show the hour, the cover and the drift that their captions state, and drift's cosine."""
     stated, seen = [facts_of(caption(clip)) for clip in clips], [detect(frames, fps) for frames in made]
-    shares = []
-    for fact in ("hour", "cover"):
+    judged = []
+    for fact in ("hour", "cover", "drift"):
         asked = [(getattr(a, fact), getattr(b, fact)) for a, b in zip(stated, seen, strict=True) if getattr(a, fact)]
-        shares.append(f"{100 * sum(a == b for a, b in asked) / len(asked):.0f}")
-    return shares
+        judged.append(f"{100 * sum(a == b for a, b in asked) / len(asked):.0f}")
+    drifting = [(facts.drift, frames) for facts, frames in zip(stated, made, strict=True) if facts.drift]
+    cosines = [alike(direction, drift(frames, fps)) for direction, frames in drifting]
+    return [*judged, f"{sum(cosines) / len(cosines):.2f}"]
+
+
+def alike(direction: str, motion: tuple[float, float]) -> float:
+    """Cosine of the angle between a stated direction and the motion (to the right, down)."""
+    angle = DIRECTIONS.index(direction) * math.pi / 4 - math.atan2(motion[1], motion[0])
+    return math.cos(angle) if any(motion) else 0.0
 
 
 def described(variant: dict, own: dict) -> str:

@@ -22,7 +22,7 @@ COEFFICIENTS = "detectors.json"
 _GRID = 16
 _SKY_ROWS = 11
 """Of the grid, from the top: below may be land or sea."""
-_DIRECTIONS = ("right", "right away", "away", "left away", "left", "left towards", "towards", "right towards")
+DIRECTIONS = ("right", "right away", "away", "left away", "left", "left towards", "towards", "right towards")
 """Clockwise on the screen, in steps of 45 degrees: clouds that go away sink, and those that come rise."""
 _STILL = 0.005
 """Picture heights a second: clouds slower than this do not drift."""
@@ -118,7 +118,7 @@ def _direction(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> str | None:
     right, down = drift(frames, fps)
     if np.hypot(right, down) < _STILL:
         return None
-    return _DIRECTIONS[round(np.degrees(np.arctan2(down, right)) / 45) % 8]
+    return DIRECTIONS[round(np.degrees(np.arctan2(down, right)) / 45) % 8]
 
 
 def _decide(what: str, numbers: dict[str, float]) -> str:
