@@ -209,9 +209,9 @@ class Pipeline:
         A slice is decoded with as many latents around it as its pixels depend on, so that no seam can show.
         """
         frames = []
-        with self._at_work(self.autoencoder), autocast(self.device, self.precision):
+        with self._at_work(self.autoencoder):  # in float32: bfloat16 would cost its pictures 0.7 dB
             for start, part in zip(range(0, len(latents), DECODED_AT_ONCE), self.slices(len(latents)), strict=True):
-                video = to_uint8(self.autoencoder.decode(latents[None, part])[0].float())
+                video = to_uint8(self.autoencoder.decode(latents[None, part])[0])
                 wanted = slice(start - part.start, start - part.start + DECODED_AT_ONCE)
                 frames.append(rearrange(video, "(t f) h w c -> t f h w c", f=self._token_frames)[wanted].cpu().numpy())
         return rearrange(np.concatenate(frames), "t f h w c -> (t f) h w c")
@@ -251,7 +251,7 @@ class Pipeline:
         """Latents of the frames that the videos begin with: of their last half window, or of an image."""
         if requests[0].start is None:
             return None
-        with self._at_work(self.autoencoder), autocast(self.device, self.precision):
+        with self._at_work(self.autoencoder):
             return torch.cat([self._known_of(request.start) for request in requests if request.start is not None])
 
     def _known_of(self, start: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "1 t h w c"]:

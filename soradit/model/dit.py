@@ -5,7 +5,7 @@ tokens with rotary positions, and over the prompt's tokens.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from soradit.model.conditioning import Conditioning, Modulation
+from soradit.model.norm import RMSNorm
 
 ROTARY_BASE = 100.0
 """Wavelengths run from 2 pi to about 400 positions; grids here are tens of positions long."""
@@ -116,8 +117,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.to_qkv = nn.Linear(width, 3 * width)
         self.text_to_kv = nn.Linear(text_dim, 2 * width)
-        self.norm_q = nn.RMSNorm(width // heads, eps=1e-6)
-        self.norm_k = nn.RMSNorm(width // heads, eps=1e-6)
+        self.norm_q = RMSNorm(width // heads, eps=1e-6)
+        self.norm_k = RMSNorm(width // heads, eps=1e-6)
         self.out = nn.Linear(width, width)
 
     def forward(
@@ -194,3 +195,17 @@ class DiT(nn.Module):
                 x = block(x, condition, text, rotation)
         x = self.out(self.norm(x, *self.modulation(condition)))
         return rearrange(x, "b (t h w) c -> b t h w c", t=grid[0], h=grid[1], w=grid[2])
+
+
+@torch.no_grad()
+def widen(dit: DiT, latent_channels: int) -> DiT:
+    """A transformer for latents of more channels: the first are seen and predicted as before, the others not yet."""
+    wide, before = DiT(replace(dit.config, latent_channels=latent_channels)), dit.config.latent_channels
+    added = latent_channels - before
+    tensors = dit.state_dict()
+    latents, place = tensors["embed.weight"].split([before, 4 * FRAME_HARMONICS], dim=1)
+    tensors["embed.weight"] = torch.cat([F.pad(latents, (0, added)), place], dim=1)
+    tensors["out.weight"] = F.pad(tensors["out.weight"], (0, 0, 0, added))
+    tensors["out.bias"] = F.pad(tensors["out.bias"], (0, added))
+    wide.load_state_dict(tensors)
+    return wide

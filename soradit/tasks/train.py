@@ -16,7 +16,7 @@ from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import PRESETS
-from soradit.model.dit import DiT, DiTConfig
+from soradit.model.dit import DiT, DiTConfig, widen
 from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import (
     GenerationConfig,
@@ -191,9 +191,12 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
 
 
 def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
-    """The run's own transformer, or a new one that fits its other parts."""
+    """The run's own transformer, widened to the latents if they have more channels, or a new one that fits them."""
     if has_component(config.run, "transformer"):
-        return load_transformer(config.run).requires_grad_(True)
+        dit = load_transformer(config.run)
+        if dit.config.latent_channels < autoencoder.latent_channels:
+            dit = widen(dit, autoencoder.latent_channels)
+        return dit.requires_grad_(True)
     text = load_text(config.run)
     given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
     return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
@@ -210,12 +213,12 @@ def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
 
 
 def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
-    """That of the weights that the command names, where its latents are of the fresh one's shape."""
+    """That of the weights that the command names, where the fresh one's latents can be turned towards its own."""
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    own, other = ((each.token_size, each.latent_channels) for each in (fresh, before.config))
-    return before if own == other else None
+    fits = before.config.token_size == fresh.token_size and before.config.latent_channels <= fresh.latent_channels
+    return before if fits else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:

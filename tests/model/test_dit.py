@@ -14,6 +14,7 @@ from soradit.model.dit import (
     place_in_frame,
     rotary_angles,
     rotate,
+    widen,
 )
 
 CPU = torch.device("cpu")
@@ -47,11 +48,25 @@ def test_fresh_transformer_predicts_zero() -> None:
     assert torch.equal(DiT(SMALL)(*inputs()), torch.zeros(2, 2, 3, 2, 6))
 
 
+def test_a_widened_transformer_predicts_the_first_channels_as_before(dit: DiT) -> None:
+    latents, *conditions = inputs()
+    wide = widen(dit, 9)(torch.cat([latents, torch.rand(2, 2, 3, 2, 3)], dim=-1), *conditions)
+    torch.testing.assert_close(wide[..., :6], dit(latents, *conditions))
+    assert torch.equal(wide[..., 6:], torch.zeros(2, 2, 3, 2, 3))
+
+
 @pytest.mark.parametrize("grid", [(1, 1, 1), (1, 8, 8), (5, 2, 3), (7, 1, 1)])
 def test_any_grid(dit: DiT, grid: tuple[int, int, int]) -> None:
     prediction = dit(*inputs(grid=grid))
     assert prediction.shape == (2, *grid, 6)
     assert prediction.isfinite().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_under_autocast_it_predicts_nearly_the_same_and_warns_of_nothing(dit: DiT) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = dit(*inputs())
+    torch.testing.assert_close(rounded.float(), dit(*inputs()), atol=0.1, rtol=0.05)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2, 3], ids=["latents", "timestep", "prompt tokens", "pooled prompt"])
