@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 from soradit.model.config import AutoencoderConfig
+from soradit.model.norm import RMSNorm
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
@@ -72,7 +73,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.neighbours = nn.Conv3d(width, width, kernel_size=3, padding=1, groups=width)
-        self.norm = nn.RMSNorm(width)
+        self.norm = RMSNorm(width)
         self.expand = nn.Linear(width, 2 * width)
         self.contract = nn.Linear(2 * width, width)
         nn.init.zeros_(self.contract.weight)
@@ -90,11 +91,15 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Video -> latents, not yet normalised: step 3."""
 
+    lift: Tensor
+    """By which features are above the ReLU's zero when a model is fresh; behind the ReLU it is taken off again."""
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.patch_size = config.patch_size
         first, *later = config.widths
         self.project = LinearReLU(3 * math.prod(config.patch_size), first)
+        self.register_buffer("lift", torch.zeros(first))
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in config.widths])
         self.merge = nn.ModuleList(
             [nn.Linear(4 * below, above) for below, above in zip(config.widths, later, strict=False)]
@@ -102,8 +107,7 @@ class Encoder(nn.Module):
         self.to_latents = nn.Linear(config.widths[-1], config.latent_channels)
 
     def forward(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:
-        x = self.project(patchify(video, self.patch_size))
-        x = self.blocks[0](x)
+        x = self.blocks[0](self.project(patchify(video, self.patch_size)) - self.lift)
         for merge, blocks in zip(self.merge, self.blocks[1:], strict=True):
             x = blocks(merge(patchify(x, MERGE)))
         return self.to_latents(x)
@@ -112,11 +116,15 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents -> video: step 13, the encoder's stages backwards."""
 
+    lift: Tensor
+    """As the encoder's."""
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.patch_size, self.token_size = config.patch_size, config.token_size
         first, *later = widths = config.widths[::-1]
         self.project = LinearReLU(27 * config.latent_channels, first)
+        self.register_buffer("lift", torch.zeros(first))
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
         self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
@@ -128,14 +136,14 @@ class Decoder(nn.Module):
         return 1 + convolutions + 1  # neighbourhoods, convolutions of 3, levelled borders: each sees one further
 
     def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
-        x = self.blocks[0](self.project(neighbourhoods(latents)))
+        x = self.blocks[0](self.project(neighbourhoods(latents)) - self.lift)
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
         return level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
 
 
 class Autoencoder(nn.Module):
-    """Video in [-1, 1] <-> latents of zero mean and unit variance per channel."""
+    """Video in [-1, 1] <-> latents of zero mean a channel, and unit variance on average over channels."""
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -159,6 +167,15 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
         """Pixels are clamped to [-1, 1]."""
         return self.decoder(self.denormalise(latents)).clamp(-1, 1)
+
+    def rate_of(self, parameter: nn.Parameter) -> float:
+        """Share of the learning rate that a parameter is trained at: less for layers that add up many inputs.
+
+        AdamW moves every weight alike, so that those change a layer's outputs most (Yang et al. 2022, arXiv
+        2203.03466, table 8).
+        """
+        inputs = parameter[0].numel() if parameter.ndim >= 2 else 1
+        return min(1.0, self.config.widths[0] / inputs)
 
     def normalise(self, latents: Float[Tensor, "*b latent"]) -> Float[Tensor, "*b latent"]:
         return (latents - self.latent_mean) / self.latent_std

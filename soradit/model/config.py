@@ -32,12 +32,13 @@ class AutoencoderConfig:
     """Frames, height and width in pixels of the first stage's patches."""
     widths: tuple[int, ...] = (192, 384, 512)
     """Features per position at each stage; each stage after the first halves height and width."""
-    blocks_per_stage: int = 2
-    latent_channels: int = 64
+    blocks_per_stage: int = 1
+    latent_channels: int = 128
     """Numbers per latent vector."""
     latent_mean: tuple[float, ...] | None = None
-    latent_std: tuple[float, ...] | None = None
     """Per channel, over training clips; None until the autoencoder has been fitted."""
+    latent_std: tuple[float, ...] | None = None
+    """What each channel is divided by: the same for all, so that what says more of the picture stays larger."""
 
     def __post_init__(self) -> None:
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:

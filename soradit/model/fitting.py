@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify
-from soradit.model.autoencoder import MERGE, Autoencoder, Encoder, neighbourhoods, to_float
+from soradit.model.autoencoder import MERGE, Autoencoder, Decoder, Encoder, neighbourhoods, to_float
 
 RELU_MARGIN = 8.0
 """Standard deviations that a bias lifts features by, so that the ReLU passes all of them at first: a sunset's yellow
@@ -42,8 +42,8 @@ Videos = UInt8[Tensor, "clips frames height width 3"]
 def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int, *, like: Autoencoder | None = None) -> None:
     """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still.
 
-    Any rotation of latents keeps what they tell. With ``like``, of as many channels, they are turned towards its own,
-    so that a transformer of those can go on instead of starting anew.
+    Any rotation of latents keeps what they tell. With ``like``, of as many channels or fewer, the first of them are
+    turned towards its own, so that a transformer of those can go on instead of starting anew.
     """
     _fit_chain(autoencoder, videos, seed)
     if like is not None:
@@ -73,17 +73,18 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
         x = F.linear(x, down.weight, down.bias)
         if down is encoder.project:
             deviation = _flat(x).std(0)
-    _lift(encoder.project, downwards[1], deviation)
+    _lift(encoder, deviation)
 
 
 def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos) -> None:
-    """Rotate the encoder's latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
-    products = torch.zeros(encoder.to_latents.out_features, encoder.to_latents.out_features, dtype=torch.float64)
+    """Rotate the encoder's first latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
+    channels, others = encoder.to_latents.out_features, other.config.latent_channels
+    products = torch.zeros(others, channels, dtype=torch.float64)
     for chunk in videos[:TURNED_BY].split(CHUNK):
         video = to_float(chunk)
         products += _flat(other.encode(video)).double().T @ _flat(encoder(video)).double()
     left, _, right = torch.linalg.svd(products)
-    rotation = (left @ right).float()
+    rotation = torch.cat([left @ right[:others], right[others:]]).float()
     encoder.to_latents.weight.copy_(rotation @ encoder.to_latents.weight)
     encoder.to_latents.bias.copy_(rotation @ encoder.to_latents.bias)
 
@@ -144,21 +145,18 @@ def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) 
     solution = torch.linalg.solve(gram, cross).float().T
     decoder.project.weight.copy_(solution[:, :-1])
     decoder.project.bias.copy_(solution[:, -1])
-    following: Any = decoder.split[0] if decoder.split else decoder.to_pixels
-    _lift(decoder.project, following, (squares / count).sqrt().float())
+    _lift(decoder, (squares / count).sqrt().float())
 
 
-def _lift(layer: nn.Linear, following: nn.Linear, deviation: Float[Tensor, " c"]) -> None:
-    """Raise ``layer``'s features above the ReLU's zero, and let the ``following`` layer take the lift off again."""
-    lift = RELU_MARGIN * deviation
-    layer.bias.add_(lift)
-    merged = following.in_features // layer.out_features
-    following.bias.sub_(following.weight @ lift.repeat(merged))
+def _lift(half: Encoder | Decoder, deviation: Float[Tensor, " c"]) -> None:
+    """Raise the first layer's features above the ReLU's zero; the half takes the lift off behind the ReLU."""
+    half.lift.copy_(RELU_MARGIN * deviation)
+    half.project.bias.add_(half.lift)
 
 
 def _last_features(linear: Encoder, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w c"]:
     """The features that ``linear``, an encoder whose residual blocks are the identity, makes latents of."""
-    x = linear.project(patchify(video, linear.patch_size))
+    x = linear.project(patchify(video, linear.patch_size)) - linear.lift
     for merge in linear.merge:
         x = merge(patchify(x, MERGE))
     return x

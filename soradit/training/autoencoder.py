@@ -31,7 +31,7 @@ NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 64
 MAX_HELD_OUT = 16
 MIN_LATENT_STD = 1e-4
-"""Of a channel that never changes, which can't be given unit variance."""
+"""Of clips that never change, whose latents can't be given unit variance."""
 
 Video = Float[Tensor, "b frames height width 3"]
 
@@ -155,7 +155,8 @@ class AutoencoderObjective:
             video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
         flat = torch.cat(latents).cpu().double()
-        return flat.mean(0), flat.std(0).clamp_min(MIN_LATENT_STD)
+        deviation = flat.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
+        return flat.mean(0), deviation.expand(flat.shape[1])
 
     def _windows(
         self, clips: list[Clip], indices: list[int], random: torch.Generator

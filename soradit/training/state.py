@@ -46,7 +46,7 @@ class TrainState:
         """
         rate = self.rate_scale * learning_rate(self.step, config)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         norm = whole(nn.utils.clip_grad_norm_(self.trained.values(), config.max_gradient_norm))
         # As torch's own gradient scaler does it: a fused optimizer looks at this on the device, and skips the step.
         self.optimizer.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
@@ -96,12 +96,16 @@ def learning_rate(step: int, config: LoopConfig) -> float:
 
 
 def adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
-    parameters = trained_parameters(model).values()
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    A model's ``rate_of(parameter)``, if it has one, is the share of the learning rate that a parameter is trained at.
+    """
+    rate_of = getattr(model, "rate_of", lambda parameter: 1.0)
+    alike: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in trained_parameters(model).values():
+        weight_decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        alike.setdefault((weight_decay, rate_of(parameter)), []).append(parameter)
+    groups = [{"params": same, "weight_decay": decayed, "share": share} for (decayed, share), same in alike.items()]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     optimizer.grad_scale = None  # type: ignore[attr-defined]  # which found_inf belongs with, unused here
     return optimizer

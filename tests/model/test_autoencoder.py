@@ -1,5 +1,7 @@
 """The autoencoder: step 3 by hand, a start at a PCA, neighbours that see each other, normalised latents."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,17 +107,18 @@ def test_a_decoder_is_fitted_to_an_encoder_as_it_is() -> None:
     assert (model.decoder(latents) - to_float(videos)).square().mean() <= 1.1 * error
 
 
-def test_a_fresh_encoder_s_latents_are_turned_towards_those_of_another() -> None:
+@pytest.mark.parametrize("channels", [16, 20])
+def test_a_fresh_encoder_s_first_latents_are_turned_towards_those_of_another(channels: int) -> None:
     videos = to_uint8(waves())
-    before, after = Autoencoder(SMALL), Autoencoder(SMALL)
+    before, after = Autoencoder(SMALL), Autoencoder(replace(SMALL, latent_channels=channels))
     fit_autoencoder(before, videos, seed=0)
     with torch.no_grad():
         wanted = before.encode(to_float(videos)).flatten(0, 3)
         fit_autoencoder(after, videos, seed=1)
-        unturned = after.encode(to_float(videos)).flatten(0, 3)
+        unturned = after.encode(to_float(videos)).flatten(0, 3)[:, :16]
         fit_autoencoder(after, videos, seed=1, like=before)
-        turned = after.encode(to_float(videos)).flatten(0, 3)
-    torch.testing.assert_close(turned, wanted, atol=0.02, rtol=0)
+        turned = after.encode(to_float(videos)).flatten(0, 3)[:, :16]
+    torch.testing.assert_close(turned / turned.std(), wanted / wanted.std(), atol=0.02, rtol=0)
     assert (unturned - wanted).square().mean() > wanted.square().mean()
     assert (after.decode(after.encode(to_float(videos))) - to_float(videos)).square().mean() < 1e-3
 
