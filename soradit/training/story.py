@@ -16,9 +16,18 @@ MAX_SAMPLES = 4
 
 
 def tell_story(
-    config: TrainConfig, loop: LoopConfig, objective: Objective, training: list[Clip], held_out: list[Clip]
+    config: TrainConfig,
+    loop: LoopConfig,
+    objective: Objective,
+    training: list[Clip],
+    held_out: list[Clip],
+    *,
+    fresh: bool,
 ) -> Story:
-    """What report.html tells beside the figures; ``training`` and ``held_out`` are the folder's clips."""
+    """What report.html tells beside the figures.
+
+    ``training`` and ``held_out`` are the folder's clips; ``fresh`` is whether the component started anew.
+    """
     if isinstance(objective, TransformerObjective):
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
@@ -33,7 +42,7 @@ def tell_story(
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
-        "began with": _beginning(config),
+        "began with": _beginning(config, fresh),
         "clips": f"{originals}{and_mirrored(config.flip)} to train on, {len(held_out)} held out, in {folders}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
@@ -61,12 +70,11 @@ def and_mirrored(flip: bool) -> str:
     return " and their mirror images" if flip else ""
 
 
-def _beginning(config: TrainConfig) -> str:
-    if config.component == "vae" and config.fresh and config.weights is None:
+def _beginning(config: TrainConfig, fresh: bool) -> str:
+    if config.component == "vae" and fresh and config.weights is None:
         return "nothing"
     weights = config.weights or "the bundled weights"
-    anew = config.fresh or config.preset or config.text_encoder or config.process
-    return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if anew else weights
+    return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if fresh else weights
 
 
 def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], world: World) -> Samples | None:

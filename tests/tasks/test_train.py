@@ -1,5 +1,6 @@
 """Training from a folder of clips: exact resume, honest refusals, and a run that is a folder of weights."""
 
+import json
 import math
 import os
 import re
@@ -32,6 +33,7 @@ from soradit.model.weights import (
     load_autoencoder,
     load_generation_config,
     load_transformer,
+    save_generation_config,
 )
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
@@ -154,7 +156,10 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
         ({"batch_size": 2}, "batch_size 3, not 2"),
         ({"seed": 1}, "seed 0, not 1"),
         ({"component": "vae"}, "component transformer, not vae"),
-        ({"num_frames": 8}, "without num_frames, not with 8"),
+        ({"num_frames": 8}, "num_frames 16, not 8"),
+        ({"process": "noise"}, "process flow, not noise"),
+        ({"fresh": True}, "fresh False, not True"),
+        ({"lora": 3}, "without lora, not with 3"),
         ({"timestep_shift": 3.0}, "timestep_shift 1.0, not 3.0"),
         ({"flip": True}, "flip False, not True"),
     ],
@@ -162,9 +167,41 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
 def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
     run = start(steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(SoraditError, match=f"was started .*{message}: repeat its settings, or choose another"):
+    with pytest.raises(SoraditError, match=f"run began .*{message}: repeat its settings, or choose another"):
         start(**{"steps": 2} | change)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: Path, tmp_path: Path) -> None:
+    """Whether the command or the weights that it started from said so."""
+    base = tmp_path / "base"
+    shutil.copytree(weights, base)
+    save_generation_config(base, replace(load_generation_config(base), process="noise", sampler="ddim"))
+    for name, options in (
+        ("asked", {"process": "noise", "preset": "tiny"}),
+        ("of the weights", {"weights": str(base)}),
+        ("fresh", {"weights": str(base), "fresh": True}),
+    ):
+        started = {"steps": 1, "run": tmp_path / name, **options}
+        run = start(**started)
+        began = json.loads((run / "config.json").read_text())["began"]
+        size = {"height": 64, "width": 64, "num_frames": 16, "fps": 16}
+        assert began == {"fresh": name != "of the weights", "process": "noise", **size}
+        with pytest.raises(SoraditError, match=f"{name} began with process noise, not flow: repeat its settings"):
+            start(**started | {"steps": 2, "process": "flow" if name != "asked" else None})
+        start(**started | {"steps": 2, "process": "noise", "num_frames": 16})
+        assert json.loads((run / "config.json").read_text())["began"] == began
+    told = (tmp_path / "of the weights" / "report.html").read_text()
+    assert "a new transformer" not in told
+    assert f"a new transformer, beside other parts of {base}" in (tmp_path / "fresh" / "report.html").read_text()
+
+
+def test_a_run_goes_on_without_what_it_started_from(start: Start, weights: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(weights, base)
+    start(weights=str(base), steps=1)
+    shutil.rmtree(base)
+    assert len(rows(start(weights=str(base), steps=2))) == 2
 
 
 def test_resume_never_does_not_touch_a_run(start: Start) -> None:
@@ -356,7 +393,7 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
     lora = [str(run / "lora")]
     assert list(trained_elsewhere(lora, fingerprint(weights, "transformer"))) == []
     assert list(trained_elsewhere(lora, "0123456789abcdef")) != []
-    with pytest.raises(SoraditError, match="was started with lora 2, not 3"):
+    with pytest.raises(SoraditError, match="began with lora 2, not 3"):
         start(lora=3)
 
 
