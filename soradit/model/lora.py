@@ -79,7 +79,7 @@ def load_lora(transformer: DiT, specs: list[str]) -> DiT:
 
 def trained_elsewhere(specs: list[str], transformer: str) -> Iterator[str]:
     """A line about each LoRA that says it was trained on another transformer than that of this ``fingerprint``."""
-    for folder, _ in map(parse_lora, specs):
+    for folder in dict.fromkeys(folder for folder, _ in map(parse_lora, specs)):
         with safe_open(folder / LORA_TENSORS, framework="pt") as file:
             base = (file.metadata() or {}).get(BASE, transformer)
         if base != transformer:

@@ -97,7 +97,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         objective.network = spread(objective.model, world, shard=config.shard)
     stop.agree = world.agree
     fresh = described["began"]["fresh"]
-    story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh)
+    story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh, world=world)
     report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
     run_loop(
         objective,

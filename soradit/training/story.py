@@ -23,6 +23,7 @@ def tell_story(
     held_out: list[Clip],
     *,
     fresh: bool,
+    world: World,
 ) -> Story:
     """What report.html tells beside the figures.
 
@@ -54,12 +55,13 @@ def tell_story(
     title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
     if not isinstance(objective, TransformerObjective):
         return Story(title=title, steps=loop.steps, facts=facts)
+    flops = flops_per_clip(objective.model.config, objective.shape, lora=config.lora)
     return Story(
         title=title,
         steps=loop.steps,
         facts=facts,
-        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
-        peak_flops_per_second=peak_flops(device, precision),
+        flops_per_step=loop.batch_size // world.size * flops,
+        peak=peak_flops(device, precision),
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )

@@ -74,7 +74,8 @@ def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
 
 
 def rows(run: Path) -> list[dict[str, str]]:
-    return [row | {"seconds": "", "waited_seconds": ""} for row in read_metrics(run / "metrics.csv")]
+    timing = dict.fromkeys(("seconds", "processor_seconds", "waited_seconds"), "")
+    return [row | timing for row in read_metrics(run / "metrics.csv")]
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
