@@ -26,7 +26,7 @@ from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.run import turn_back_to
-from soradit.training.samples import Samples
+from soradit.training.samples import MAKING, Samples
 from soradit.training.snapshots import save_snapshots
 from soradit.training.state import TrainState
 from soradit.training.stop import Stop, StopRequested
@@ -205,7 +205,7 @@ class Training:
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)
-            self.report.note(f"making samples of step {self.state.step}")
+            self.report.note(f"{MAKING}{self.state.step}")
             with self.state.averaged():
                 self.samples.make(self.state.step, poll)
             self.journal.start_clock()

@@ -11,7 +11,7 @@ from soradit.html import page, safe
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES
-from soradit.training.samples import PICTURE, list_samples
+from soradit.training.samples import MAKING, PICTURE, list_samples
 
 PAGE = "report.html"
 REFRESH_SECONDS = 60
@@ -208,5 +208,6 @@ def _log(run: Path) -> str:
     path = run / LOG
     if not path.is_file():
         return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line for line in lines if MAKING not in line][-MAX_LOG_LINES:]  # samples have a place of their own
     return f"<h2>What happened</h2><pre>{chr(10).join(map(safe, lines))}</pre>"
