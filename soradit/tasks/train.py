@@ -162,8 +162,8 @@ def _split(config: TrainConfig, report: Report) -> Split:
         training, held_out = split_clips(clips)
         each = f"{len(training)}{mirrored} to train on, {len(held_out)} held out"
         report.note(f"{len(clips)} clips in {config.data}: {each}")
-    if not held_out:
-        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
+    if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
+        report.note("too few clips to hold out: held-out figures are of the training clips themselves")
         held_out = training
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)
 

@@ -96,7 +96,7 @@ def verdict(rows: list[Row], steps: int) -> str:
                 f"It was lowest at step {best_step:.0f} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
                 "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
             )
-        elif len(held_out) > 1:
+        elif last < held_out[0][1]:
             words.append(f"It has fallen from {held_out[0][1]:.4f}, and is as low as it ever was.")
     return " ".join(words)
 

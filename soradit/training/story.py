@@ -1,6 +1,8 @@
 """What a run shows of itself beside its figures: its settings in words, and samples."""
 
-from soradit.device import choose_device, choose_precision, peak_flops
+import torch
+
+from soradit.device import choose_device, peak_flops
 from soradit.media.clips import Clip
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
 from soradit.pipeline import Pipeline
@@ -32,19 +34,20 @@ def tell_story(
     if isinstance(objective, TransformerObjective):
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
+    precision = getattr(objective, "precision", torch.float32)
     generation = load_generation_config(config.run)
     trained, of_all = (
         sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
         for every in (False, True)
     )
     originals = sum(not clip.mirrored for clip in training)
+    apart = len(set(held_out).difference(training)) or "none"
     folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
         "began with": _beginning(config, fresh),
-        "clips": f"{originals}{and_mirrored(config.flip)} to train on, {len(held_out)} held out, in {folders}",
+        "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
         f"times through the clips{and_mirrored(config.flip)}",

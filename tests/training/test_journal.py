@@ -68,6 +68,7 @@ def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
         ([], "No step yet"),
         ([3.0, 2.0, 1.0], "as low as it ever was"),
         ([3.0, 1.0, 2.0], r"lowest at step 2 \(1.0000\) and has risen by 100% since: the model is learning its clips"),
+        ([2.0, 2.0], r"Held-out loss 2.0000 at step 2\.$"),
         ([3.0, NAN, 2.0], "Held-out loss 2.0000 at step 3"),
     ],
 )
