@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, StateSaved
 
 INTERRUPTED = 130
 
@@ -16,7 +16,8 @@ def main() -> None:
     try:
         sys.exit(_run())
     except SoraditError as error:
-        _say(f"soradit: {error}")
+        if not isinstance(error, StateSaved) or os.environ.get("RANK", "0") == "0":  # processes agree on that one
+            _say(f"soradit: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _say("soradit: interrupted")

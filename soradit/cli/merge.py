@@ -20,6 +20,7 @@ def merge(
 
     soradit merge run/lora -o merged
     """
+    from soradit.console import Terminal
     from soradit.tasks.merge import merge as run
 
-    print_line(str(run(lora, output, weights=weights)))
+    print_line(str(run(lora, output, weights=weights, report=Terminal())))

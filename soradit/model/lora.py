@@ -4,10 +4,11 @@ Hu et al. 2021 (arXiv 2106.09685), equation 3.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,6 +24,8 @@ TARGETS = r"blocks\.\d+\.(attention\.(to_qkv|text_to_kv|out)|feed_forward\.[02])
 """The matrices of attention and feed-forward."""
 PREFIX = "base_model.model."
 """How peft names what it wraps."""
+BASE = "soradit_base_transformer"
+"""In the safetensors metadata, which peft leaves alone: ``fingerprint`` of the transformer that was trained on."""
 
 
 def add_lora(model: DiT, rank: int) -> DiT:
@@ -34,12 +37,15 @@ def add_lora(model: DiT, rank: int) -> DiT:
     return model
 
 
-def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
-    """Save what ``add_lora`` added, by the names that the model's state has it under."""
+def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor], *, base: str) -> None:
+    """Save what ``add_lora`` added, by the names that the model's state has it under.
+
+    ``base`` is the ``fingerprint`` of the transformer that it was added to.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     added = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
     saved = {PREFIX + name.replace(".default.", "."): t.detach().cpu().contiguous() for name, t in added.items()}
-    save_file(saved, folder / LORA_TENSORS)
+    save_file(saved, folder / LORA_TENSORS, metadata={"format": "pt", BASE: base})
     config = {**_config(rank).to_dict(), "peft_type": "LORA", "inference_mode": True}
     write_whole(folder / LORA_CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
 
@@ -69,6 +75,16 @@ def load_lora(transformer: DiT, specs: list[str]) -> DiT:
         return transformer
     merged: DiT = model.merge_and_unload(adapter_names=list(named))
     return merged.eval().requires_grad_(False)
+
+
+def trained_elsewhere(specs: list[str], transformer: str) -> Iterator[str]:
+    """A line about each LoRA that says it was trained on another transformer than that of this ``fingerprint``."""
+    for folder in dict.fromkeys(folder for folder, _ in map(parse_lora, specs)):
+        with safe_open(folder / LORA_TENSORS, framework="pt") as file:
+            base = (file.metadata() or {}).get(BASE, transformer)
+        if base != transformer:
+            others = f"transformer {base}, not {transformer}"
+            yield f"LoRA {folder} was trained on other weights ({others}): name its own with --weights"
 
 
 def _config(rank: int) -> "LoraConfig":

@@ -133,7 +133,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,
         tokens=shape.num_tokens,
-        flops_per_step=loop.batch_size * flops_per_clip(dit, shape),
+        flops_per_step=loop.batch_size * flops_per_clip(dit, shape, lora=config.lora),
         seconds_per_step=seconds * (4 / 3 if config.checkpoint_activations else 1),
         steps=loop.steps,
         memory_bytes=beside + transformer_bytes(config, loop, dit, shape),

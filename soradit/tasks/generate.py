@@ -16,7 +16,7 @@ from soradit.errors import SoraditError
 from soradit.files import check_output_path, sha256_of
 from soradit.imports import quick_imports
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import find_weights, lora_fingerprint, parse_lora, verify
+from soradit.model.folder import find_weights, identity, lora_fingerprint, parse_lora, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
 
@@ -136,9 +136,11 @@ class _Work:
                     report=self.report,
                 )
         if config.lora:
-            from soradit.model.lora import load_lora
+            from soradit.model.lora import load_lora, trained_elsewhere
 
             pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
+            for text in trained_elsewhere(list(config.lora), identity(verified.result(), "transformer")):
+                self.report.note(text)
             pipeline.familiar = None  # what LoRA learnt from, nothing says
             named = (parse_lora(spec) for spec in config.lora)
             pipeline.identity += "".join(f"+{lora_fingerprint(lora)}:{strength:g}" for lora, strength in named)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
-from soradit.training.checkpoint import list_checkpoints
+from soradit.training.checkpoint import list_checkpoints, read_state
 from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
@@ -41,6 +42,7 @@ from soradit.training.loop import Objective, run_loop
 from soradit.training.memory import as_trained, memory_advice
 from soradit.training.run import (
     RUN_CONFIG,
+    beginning,
     checkpoint_to_resume,
     describe_run,
     prepare_run,
@@ -73,10 +75,9 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
 def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, world: World) -> None:
     began = time.monotonic()
-    described = describe_run(config, loop)
     with undone_if_refused(config.run) if world.is_first else nullcontext():
         clips = _split(config, report)
-        checkpoint = world.led(lambda: _begin(config, described, report))
+        checkpoint, described = world.led(lambda: _begin(config, loop, report))
         report = Logged(report, config.run) if world.is_first else report
         torch.manual_seed(loop.seed)
         try:
@@ -95,7 +96,8 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     if isinstance(objective, TransformerObjective):
         objective.network = spread(objective.model, world, shard=config.shard)
     stop.agree = world.agree
-    story = tell_story(config, loop, objective, clips.training, clips.held_out)
+    fresh = described["began"]["fresh"]
+    story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh, world=world)
     report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
     run_loop(
         objective,
@@ -132,13 +134,16 @@ def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> Non
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 
 
-def _begin(config: TrainConfig, described: dict, report: Report) -> Path | None:
-    """Prepare the run's folder, unless it goes on; return the checkpoint that it goes on from."""
+def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path | None, dict[str, dict[str, Any]]]:
+    """Prepare the run's folder, unless it goes on; return the checkpoint that it goes on from, and what the run is."""
+    described = describe_run(config, loop)
     checkpoint = checkpoint_to_resume(config, described, report)
     if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
         prepare_run(config)
+    began = read_state(checkpoint).get("began") if checkpoint else None
+    described["began"] = began or beginning(config)
     write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")
-    return checkpoint
+    return checkpoint, described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +162,8 @@ def _split(config: TrainConfig, report: Report) -> Split:
         training, held_out = split_clips(clips)
         each = f"{len(training)}{mirrored} to train on, {len(held_out)} held out"
         report.note(f"{len(clips)} clips in {config.data}: {each}")
-    if not held_out:
-        report.note("too few clips to hold one out: held-out figures are of the training clips themselves")
+    if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
+        report.note("too few clips to hold out: held-out figures are of the training clips themselves")
         held_out = training
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)
 

@@ -1,6 +1,7 @@
 """One process, or several that train together: ``torchrun --nproc-per-node=2 -m soradit train ...``."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ def spread(model: DiT, world: World, *, shard: bool) -> nn.Module:
         return DistributedDataParallel(model)
     from torch.distributed.fsdp import fully_shard
 
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nobody writes into it
     for block in model.blocks:
         fully_shard(block)
     # Resharded after each forward pass, also the last one, so that weights may be put in place between them.

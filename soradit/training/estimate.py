@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from soradit.device import autocast, synchronize
 from soradit.model.cost import PeakBytes
 from soradit.model.dit import DiT, DiTConfig
+from soradit.model.lora import add_lora
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,16 @@ class ExampleShape:
         return t * h * w
 
 
-def flops_per_clip(config: DiTConfig, shape: ExampleShape) -> float:
+def flops_per_clip(config: DiTConfig, shape: ExampleShape, *, lora: int | None = None) -> float:
     """Floating-point operations, forward and backward, that a clip's matrix products take; counted on meta tensors.
 
-    As is usual, what activation checkpointing computes twice counts once.
+    With ``lora``, a rank, the transformer's own matrices need no gradients. As is usual, what activation checkpointing
+    computes twice counts once.
     """
     with torch.device("meta"):
         model = DiT(config)  # on meta tensors attention is written out, and so is counted
+        if lora is not None:
+            add_lora(model, lora)
         counter = FlopCounterMode(display=False)
         with counter:
             _loss(model, shape, 1).backward()

@@ -63,7 +63,7 @@ class Journal:
 
     def start_clock(self) -> None:
         """What follows is training, and no figure is waiting: seconds a step are counted from here."""
-        self._clock = time.perf_counter()
+        self._clock, self._processor_clock = time.perf_counter(), time.process_time()
 
     def add(self, step: int, figures: dict[str, float | Tensor]) -> None:
         """A step's figures, which may be on a device still."""
@@ -83,9 +83,10 @@ class Journal:
             return []
         read = [(step, {name: float(x) for name, x in figures.items()}) for step, figures in self._pending]
         seconds = (time.perf_counter() - self._clock) / len(read)
+        processor_seconds = (time.process_time() - self._processor_clock) / len(read)
         self._pending = []
         for step, figures in read:
-            self.metrics.write(step, figures | {"seconds": seconds})
+            self.metrics.write(step, figures | {"seconds": seconds, "processor_seconds": processor_seconds})
             self._put_on_board(step, figures | {"clips_per_second": self.batch_size / seconds})
             self._loss = _running(self._loss, figures["loss"])
             self._seconds = _running(self._seconds, seconds)

@@ -26,7 +26,7 @@ from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.run import turn_back_to
-from soradit.training.samples import Samples
+from soradit.training.samples import MAKING, Samples
 from soradit.training.snapshots import save_snapshots
 from soradit.training.state import TrainState
 from soradit.training.stop import Stop, StopRequested
@@ -168,7 +168,7 @@ class Training:
                 progress.update(state.step, self.journal.summary)
                 self.look_around()
                 if state.step < config.steps:
-                    if state.step % config.checkpoint_every == 0:
+                    if state.step % config.checkpoint_every == 0 and self.is_well():
                         self.save()
                     self.stop.poll()
             self.save()
@@ -205,7 +205,7 @@ class Training:
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)
-            self.report.note(f"making samples of step {self.state.step}")
+            self.report.note(f"{MAKING}{self.state.step}")
             with self.state.averaged():
                 self.samples.make(self.state.step, poll)
             self.journal.start_clock()
@@ -232,6 +232,11 @@ class Training:
         for row in self.journal.flush() if now else ():
             self.guard.see(row)
 
+    def is_well(self) -> bool:
+        """Whether the last step was taken; if not, it may be for weights that are no place to go back to."""
+        self.read_journal(now=True)
+        return self.guard.in_a_row == 0
+
     def save(self) -> None:
         """All that the next step depends on, and the weights so far."""
         self.read_journal(now=True)
@@ -255,8 +260,8 @@ class Training:
         """To the last checkpoint, with half the learning rate. Raises SoraditError when that is no use any more."""
         scale, found = self.state.rate_scale / 2, list_checkpoints(self.run)
         if not found or scale < 0.5**MAX_RETURNS:
-            why = f"in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
-            raise SoraditError(f"{trouble} {why}: try a smaller --lr, and soradit check on these clips")
+            why = f" in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
+            raise SoraditError(f"{trouble}{why}: try a smaller --lr, and soradit check on these clips")
         load_checkpoint(found[-1], self.state)
         if self.world.is_first:
             turn_back_to(self.run, found[-1], self.report)

@@ -11,7 +11,16 @@ Row = dict[str, float]
 class Metrics:
     """Appends rows to a CSV file; a resumed run first drops the rows after its checkpoint."""
 
-    FIRST_COLUMNS = ("step", "loss", "gradient_norm", "learning_rate", "seconds", "waited_seconds", "held_out_loss")
+    FIRST_COLUMNS = (
+        "step",
+        "loss",
+        "gradient_norm",
+        "learning_rate",
+        "seconds",
+        "processor_seconds",
+        "waited_seconds",
+        "held_out_loss",
+    )
 
     def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
         """Without ``writes`` the rows are kept in memory, for another process writes them."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soradit.charts import Line, Points, line_chart, smoothed
+from soradit.device import PeakFlops
 from soradit.files import write_whole
 from soradit.html import page, safe
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES
-from soradit.training.samples import PICTURE, list_samples
+from soradit.training.samples import MAKING, PICTURE, list_samples
 
 PAGE = "report.html"
 REFRESH_SECONDS = 60
@@ -36,6 +37,9 @@ table { border-collapse: collapse; }
 td, th { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { font-weight: 600; white-space: nowrap; }
 td.step { white-space: nowrap; opacity: .7; }
+table.samples { table-layout: fixed; width: 100%; }
+table.samples th:first-child { width: 6rem; }
+table.samples th { white-space: normal; }
 img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
 """
@@ -51,8 +55,9 @@ class Story:
     facts: dict[str, str] = field(default_factory=dict)
     """Of model, data and settings, in words."""
     flops_per_step: float | None = None
-    peak_flops_per_second: float | None = None
-    """Of a matrix product, measured on this machine when the run began."""
+    """Of each process, where there are several."""
+    peak: PeakFlops | None = None
+    """Measured on this machine when the run began."""
     trivial_loss: list[float] = field(default_factory=list)
     """By fifths of t: held-out loss of a model that knows nothing but how large latents are."""
     prompts: list[str] = field(default_factory=list)
@@ -91,7 +96,7 @@ def verdict(rows: list[Row], steps: int) -> str:
                 f"It was lowest at step {best_step:.0f} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
                 "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
             )
-        elif len(held_out) > 1:
+        elif last < held_out[0][1]:
             words.append(f"It has fallen from {held_out[0][1]:.4f}, and is as low as it ever was.")
     return " ".join(words)
 
@@ -117,13 +122,22 @@ def _charts(rows: list[Row], story: Story, batch_size: int) -> list[str]:
         line_chart("Learning rate", [_one("learning rate", series(rows, "learning_rate"))], from_zero=True),
         line_chart("Clips a second", [_one("clips/s", smoothed(pace))], from_zero=True),
     ]
-    if story.flops_per_step and story.peak_flops_per_second:
-        unit = 100 * story.flops_per_step / batch_size / story.peak_flops_per_second
-        share = [(step, unit * clips_per_second) for step, clips_per_second in smoothed(pace)]
-        peak = f"{story.peak_flops_per_second / 1e9:.3g} GFLOP/s"
-        title = f"Speed, % of a matrix product's when training began ({peak})"
-        charts.append(line_chart(title, [_one("share", share)], from_zero=True))
+    if story.flops_per_step and story.peak:
+        charts.append(_speed(rows, story.flops_per_step, story.peak))
     return charts
+
+
+def _speed(rows: list[Row], flops: float, peak: PeakFlops) -> str:
+    """By the clock, and by the time that processors gave to it: where they differ, other programs ran, or it waited."""
+
+    def share(of: str, peak_flops: float) -> Points:
+        return smoothed([(row["step"], 100 * flops / row[of] / peak_flops) for row in rows if row.get(of, 0) > 0])
+
+    lines = [Line(name="by the clock", points=share("seconds", peak.per_second), color=BLUE)]
+    if peak.per_processor_second:
+        points = share("processor_seconds", peak.per_processor_second)
+        lines.append(Line(name="by processor time", points=points, color=ORANGE))
+    return line_chart(f"Speed, % of a matrix product's ({peak.per_second / 1e9:,.0f} GFLOP/s)", lines, from_zero=True)
 
 
 def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
@@ -175,7 +189,8 @@ def _samples(run: Path, prompts: list[str]) -> str:
         for folder in (steps[i] for i in sorted(chosen))
     ]
     head = "<tr><th></th>" + "".join(f"<th>{safe(prompt)}</th>" for prompt in prompts) + "</tr>"
-    return f"<h2>Samples as they grew</h2><p>As MP4s in {SAMPLES}/.</p><table>{head}{''.join(rows)}</table>"
+    table = f'<table class="samples">{head}{"".join(rows)}</table>'
+    return f"<h2>Samples as they grew</h2><p>As MP4s in {SAMPLES}/.</p>{table}"
 
 
 def _picture(path: Path) -> str:
@@ -193,5 +208,6 @@ def _log(run: Path) -> str:
     path = run / LOG
     if not path.is_file():
         return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line for line in lines if MAKING not in line][-MAX_LOG_LINES:]  # samples have a place of their own
     return f"<h2>What happened</h2><pre>{chr(10).join(map(safe, lines))}</pre>"

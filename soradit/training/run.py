@@ -57,7 +57,9 @@ MAY_CHANGE = {
         "max_hours",
     },
 }
-"""What a resumed run may set otherwise than it was started with."""
+"""What a resumed run may set otherwise than it began with."""
+LEFT_TO_WEIGHTS = ("process", "height", "width", "num_frames", "fps")
+"""Settings that are the weights' own where the command gives none."""
 
 
 def prepare_run(config: TrainConfig) -> None:
@@ -102,6 +104,15 @@ def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
     return config.fresh or config.preset is not None or config.text_encoder is not None or other_process
 
 
+def beginning(config: TrainConfig) -> dict[str, Any]:
+    """What a run that begins now makes of the weights to start from: saved beside what was asked for.
+
+    ``fresh`` is whether its component starts anew; the rest are settings, the weights' own where none were given.
+    """
+    _, own, asked = base_and_settings(config)
+    return {"fresh": _is_fresh(config, own), **{name: getattr(asked, name) for name in LEFT_TO_WEIGHTS}}
+
+
 def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:
     """What was asked for, as JSON has it: saved beside the run and in each checkpoint."""
     train = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
@@ -126,23 +137,29 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
     if config.resume == "never":
         raise SoraditError(f"{config.run} holds a run already: choose another folder with -o, or --resume auto")
     state = read_state(checkpoint)
-    for section, name, before, now in _differences(state, described):
+    for section, name, before, now in _differences(config, state, described):
         if name not in MAY_CHANGE[section]:
             change = f"{_setting(name, before)}, not {_value(now, before)}"
-            raise SoraditError(
-                f"{config.run} was started {change}: repeat its settings, or choose another folder with -o"
-            )
+            raise SoraditError(f"{config.run} began {change}: repeat its settings, or choose another folder with -o")
         if name not in ("resume", "run"):
             report.note(f"going on {_setting(name, now)}; until now {_setting(name, before)}")
     return checkpoint
 
 
-def _differences(state: dict, described: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Any, Any]]:
-    """Section, name, value before and now of each setting; those that a checkpoint doesn't name had their default."""
+def _differences(
+    config: TrainConfig, state: dict, described: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """Section, name, value before and now of each setting; those that a checkpoint doesn't name had their default.
+
+    Two ways to ask for the same, as by leaving it to the weights and by naming what theirs is, are no difference.
+    """
+    began = state.get("began", {})
     for section, config_class in (("train", TrainConfig), ("loop", LoopConfig)):
         defaults = {field.name: field.default for field in fields(config_class)}
         for name, now in described[section].items():
             before = state.get(section, {}).get(name, _as_json(defaults[name]))
+            if before != now and name in began:
+                before, now = began[name], beginning(config)[name]
             if before != now:
                 yield section, name, before, now
 

@@ -15,6 +15,8 @@ FOLDER = "samples"
 PICTURE = "{}.jpg"
 """Of sample number so and so: a few of its frames in a row."""
 FRAMES_SHOWN = 4
+MAKING = "making samples of step "
+"""What the log says of them."""
 
 
 class Samples:

@@ -1,10 +1,13 @@
 """Being asked to stop: by a signal, a file, or the clock; every long phase looks now and then."""
 
 import math
+import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -15,6 +18,13 @@ from soradit.report import Forwarding, Progress, Report
 
 STOP_FILE = "stop"
 """``touch RUN/stop`` ends a training that no signal reaches."""
+
+
+GRACE_SECONDS = 2.0
+"""To end in good order after a second SIGINT."""
+AT_ONCE = "SIGINT again: stopping at once"
+INTERRUPTED = 130
+"""Exit code."""
 
 
 class StopRequested(Exception):
@@ -57,23 +67,21 @@ class Stop:
         return self.requested
 
     def __enter__(self) -> "Stop":
-        self._previous = {}
-        for name in self.SIGNALS:
-            if number := getattr(signal, name, None):
-                try:
-                    self._previous[number] = signal.signal(number, self._on_signal)
-                except ValueError:  # not in the main thread: whoever runs us there handles signals
-                    break
+        self._undo = ExitStack()
+        with suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
+            for name in self.SIGNALS:
+                if number := getattr(signal, name, None):
+                    self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            self._undo.enter_context(_second_interrupt_at_once(self._say))
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._undo.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.requested and number == signal.SIGINT:
-            self._say(f"{name} again: stopping at once")
+            self._say(AT_ONCE)
             raise KeyboardInterrupt
         self.requested = name
         self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
@@ -81,6 +89,38 @@ class Stop:
     def _say(self, text: str) -> None:
         with suppress(RuntimeError):  # a line was being written when the signal came
             self.report.note(text)
+
+
+@contextmanager
+def _second_interrupt_at_once(say: Callable[[str], None]) -> Iterator[None]:
+    """While entered, a second SIGINT ends the process in the middle of a long operation, too.
+
+    Python's handlers run between operations, and hear of two signals within one as of one; those of a training's steps
+    may be long. But what is written to the wakeup descriptor, another thread reads at once.
+    """
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    left = threading.Event()
+
+    def listen() -> None:
+        interrupts = 0
+        with heard:
+            while received := heard.recv(1):
+                interrupts += received[0] == signal.SIGINT
+                if interrupts == 2 and not left.wait(GRACE_SECONDS):
+                    say(AT_ONCE)
+                    os._exit(INTERRUPTED)
+
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        told.close()
+        listener.join()
 
 
 class Stoppable(Forwarding):

@@ -1,6 +1,8 @@
 """What a run shows of itself beside its figures: its settings in words, and samples."""
 
-from soradit.device import choose_device, choose_precision, peak_flops
+import torch
+
+from soradit.device import choose_device, peak_flops
 from soradit.media.clips import Clip
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
 from soradit.pipeline import Pipeline
@@ -16,25 +18,36 @@ MAX_SAMPLES = 4
 
 
 def tell_story(
-    config: TrainConfig, loop: LoopConfig, objective: Objective, training: list[Clip], held_out: list[Clip]
+    config: TrainConfig,
+    loop: LoopConfig,
+    objective: Objective,
+    training: list[Clip],
+    held_out: list[Clip],
+    *,
+    fresh: bool,
+    world: World,
 ) -> Story:
-    """What report.html tells beside the figures; ``training`` and ``held_out`` are the folder's clips."""
+    """What report.html tells beside the figures.
+
+    ``training`` and ``held_out`` are the folder's clips; ``fresh`` is whether the component started anew.
+    """
     if isinstance(objective, TransformerObjective):
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
+    precision = getattr(objective, "precision", torch.float32)
     generation = load_generation_config(config.run)
     trained, of_all = (
         sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
         for every in (False, True)
     )
     originals = sum(not clip.mirrored for clip in training)
+    apart = len(set(held_out).difference(training)) or "none"
     folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)
     facts = {
         "component": config.component,
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
-        "began with": _beginning(config),
-        "clips": f"{originals}{and_mirrored(config.flip)} to train on, {len(held_out)} held out, in {folders}",
+        "began with": _beginning(config, fresh),
+        "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
         "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
         "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
         f"times through the clips{and_mirrored(config.flip)}",
@@ -45,12 +58,13 @@ def tell_story(
     title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
     if not isinstance(objective, TransformerObjective):
         return Story(title=title, steps=loop.steps, facts=facts)
+    flops = flops_per_clip(objective.model.config, objective.shape, lora=config.lora)
     return Story(
         title=title,
         steps=loop.steps,
         facts=facts,
-        flops_per_step=loop.batch_size * flops_per_clip(objective.model.config, objective.shape),
-        peak_flops_per_second=peak_flops(device, precision),
+        flops_per_step=loop.batch_size // world.size * flops,
+        peak=peak_flops(device, precision),
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )
@@ -61,12 +75,11 @@ def and_mirrored(flip: bool) -> str:
     return " and their mirror images" if flip else ""
 
 
-def _beginning(config: TrainConfig) -> str:
-    if config.component == "vae" and config.fresh and config.weights is None:
+def _beginning(config: TrainConfig, fresh: bool) -> str:
+    if config.component == "vae" and fresh and config.weights is None:
         return "nothing"
     weights = config.weights or "the bundled weights"
-    anew = config.fresh or config.preset or config.text_encoder or config.process
-    return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if anew else weights
+    return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if fresh else weights
 
 
 def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], world: World) -> Samples | None:

@@ -16,6 +16,7 @@ from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.model.dit import DiT
 from soradit.model.familiar import Familiar, learn, save_familiar
+from soradit.model.folder import fingerprint
 from soradit.model.lora import save_lora
 from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
@@ -219,7 +220,7 @@ class TransformerObjective:
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
         if self.lora_rank is not None:
-            save_lora(run / LORA_FOLDER, self.lora_rank, tensors)
+            save_lora(run / LORA_FOLDER, self.lora_rank, tensors, base=fingerprint(run, "transformer"))
         else:
             save_transformer(run, self.model.config, tensors)
             save_familiar(run / "transformer", self.familiar)

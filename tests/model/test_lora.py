@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.folder import parse_lora
-from soradit.model.lora import add_lora, load_lora, save_lora
+from soradit.model.folder import LORA_TENSORS, parse_lora
+from soradit.model.lora import add_lora, load_lora, save_lora, trained_elsewhere
 
 CONFIG = DiTConfig(depth=2, width=48, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
 RANK = 3
+BASE = "0123456789abcdef"
 
 
 def base() -> DiT:
@@ -45,13 +46,13 @@ def trained(seed: int) -> DiT:
 
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
-    save_lora(tmp_path / "lora", RANK, trained(0).state_dict())
+    save_lora(tmp_path / "lora", RANK, trained(0).state_dict(), base=BASE)
     return tmp_path / "lora"
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    save_lora(tmp_path / "other", RANK, trained(1).state_dict())
+    save_lora(tmp_path / "other", RANK, trained(1).state_dict(), base="fedcba9876543210")
     return tmp_path / "other"
 
 
@@ -76,7 +77,7 @@ def test_peft_reads_it(lora: Path) -> None:
 
     model = PeftModel.from_pretrained(base(), str(lora)).eval()
     assert torch.allclose(predict(model), predict(trained(0)), atol=1e-5)
-    assert {tensor.dtype for tensor in load_file(lora / "adapter_model.safetensors").values()} == {torch.float32}
+    assert {tensor.dtype for tensor in load_file(lora / LORA_TENSORS).values()} == {torch.float32}
 
 
 def test_several_at_their_strengths_add_up(lora: Path, other: Path) -> None:
@@ -100,11 +101,22 @@ def test_a_spec_is_a_folder_and_a_strength(lora: Path, tmp_path: Path) -> None:
         parse_lora(str(tmp_path / "nowhere:2"))
 
 
+def test_a_lora_of_other_weights_is_named(lora: Path, other: Path) -> None:
+    (line,) = trained_elsewhere([str(lora), f"{other}:0.5"], BASE)
+    others = f"transformer fedcba9876543210, not {BASE}"
+    assert line == f"LoRA {other} was trained on other weights ({others}): name its own with --weights"
+
+
+def test_a_lora_that_does_not_say_what_it_was_trained_on_is_taken(lora: Path) -> None:
+    save_file(load_file(lora / LORA_TENSORS), lora / LORA_TENSORS)  # as peft saves it, without our record
+    assert list(trained_elsewhere([str(lora)], "fedcba9876543210")) == []
+
+
 def test_a_lora_that_does_not_fit_is_named(lora: Path) -> None:
     wider = DiT(DiTConfig(**{**vars(CONFIG), "width": 96}))
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit these weights: ") as error:
         load_lora(wider, [str(lora)])
     assert "\n" not in str(error.value)
-    (lora / "adapter_model.safetensors").write_bytes(b"half of it")
+    (lora / LORA_TENSORS).write_bytes(b"half of it")
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit"):
         load_lora(base(), [str(lora)])

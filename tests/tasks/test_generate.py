@@ -478,13 +478,14 @@ def test_a_list_of_what_cannot_be_made_imports_nothing(weights: Path, tmp_path: 
 def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     soradit: Callable, weights: Path, tmp_path: Path
 ) -> None:
-    from soradit.model.folder import lora_fingerprint
+    from soradit.model.folder import fingerprint, lora_fingerprint
     from soradit.model.lora import add_lora, save_lora
     from soradit.model.weights import load_transformer
 
     model = add_lora(load_transformer(weights), 2)
     state = {name: torch.full_like(t, 0.1) if ".lora_B" in name else t for name, t in model.state_dict().items()}
-    save_lora(tmp_path / "lora", 2, state)
+    save_lora(tmp_path / "lora", 2, state, base=fingerprint(weights, "transformer"))
+    save_lora(tmp_path / "other", 2, state, base="0123456789abcdef")
     common = ("generate", "sky", "--weights", weights, "--size", "64x64", "--frames", 8)
     made = {}
     for name, options in (
@@ -494,6 +495,7 @@ def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     ):
         ended = soradit(*common, *options, "-o", tmp_path / f"{name}.mp4")
         assert ended.exit_code == 0, ended.err
+        assert "was trained on other weights" not in ended.err
         made[name] = read_video(tmp_path / f"{name}.mp4")[0]
     assert (made["plain"] == made["zero"]).all()
     assert (made["plain"] != made["one"]).any()
@@ -503,6 +505,10 @@ def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "one.mp4").read_bytes()
     said = [read_about(tmp_path / f"{name}.mp4")["weights"] for name in made]
     assert said[1:] == [f"{said[0]}+{lora_fingerprint(tmp_path / 'lora')}:{strength}" for strength in (0, 1)]
+    ended = soradit(*common, "--count", 2, "--lora", tmp_path / "other", "-o", tmp_path / "other.mp4")
+    assert ended.exit_code == 0
+    said = f"LoRA {tmp_path / 'other'} was trained on other weights (transformer 0123456789abcdef, "
+    assert ended.err.count(said) == 1
     ended = soradit(*common, "--lora", tmp_path / "nowhere", "-o", tmp_path / "no.mp4")
     assert ended.exit_code == 1
     assert "no LoRA at" in ended.err

@@ -23,7 +23,7 @@ def lora(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if parameter.requires_grad:
                 parameter.copy_(torch.randn(parameter.shape, generator=random))
     folder = tmp_path_factory.mktemp("lora")
-    save_lora(folder, 2, model.state_dict())
+    save_lora(folder, 2, model.state_dict(), base=fingerprint(weights, "transformer"))
     return folder
 
 
@@ -36,14 +36,15 @@ def deviation(folder: Path, other: Path) -> float:
 def test_merged_weights_generate_what_lora_does(soradit: Callable, weights: Path, lora: Path, tmp_path: Path) -> None:
     merged = tmp_path / "merged"
     ended = soradit("merge", f"{lora}:0.7", "-o", merged, "--weights", weights)
-    assert (ended.exit_code, ended.out) == (0, f"{merged}\n"), ended.err
+    assert (ended.exit_code, ended.out, ended.err) == (0, f"{merged}\n", "")
     variants = {
         "lora": ("--weights", weights, "--lora", f"{lora}:0.7"),
         "merged": ("--weights", merged),
         "base": ("--weights", weights),
     }
     for name, options in variants.items():
-        assert soradit("generate", "a red sunset", *options, "-o", tmp_path / f"{name}.png").exit_code == 0
+        exact = ("--precision", "float32", "-o", tmp_path / f"{name}.png")
+        assert soradit("generate", "a red sunset", *options, *exact).exit_code == 0
     assert deviation(tmp_path / "merged.png", tmp_path / "lora.png") < 0.2
     assert deviation(tmp_path / "merged.png", tmp_path / "base.png") > 2
 
@@ -59,6 +60,14 @@ def test_a_merged_folder_is_whole(soradit: Callable, weights: Path, lora: Path, 
     assert load_familiar(merged / "transformer") is None  # LoRA doesn't say what it learnt from
     assert f"LoRA {lora.name}" in (merged / "README.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
+
+
+def test_merging_into_other_weights_is_named(soradit: Callable, weights: Path, lora: Path, tmp_path: Path) -> None:
+    assert soradit("merge", lora, "-o", tmp_path / "once", "--weights", weights).exit_code == 0
+    ended = soradit("merge", lora, "-o", tmp_path / "twice", "--weights", tmp_path / "once")
+    assert (ended.exit_code, ended.out) == (0, f"{tmp_path / 'twice'}\n")
+    assert ended.err.startswith(f"LoRA {lora} was trained on other weights ")
+    assert ended.err.count("\n") == 1
 
 
 def test_what_cannot_be_merged_leaves_nothing(soradit: Callable, weights: Path, lora: Path, tmp_path: Path) -> None:

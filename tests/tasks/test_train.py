@@ -1,5 +1,6 @@
 """Training from a folder of clips: exact resume, honest refusals, and a run that is a folder of weights."""
 
+import json
 import math
 import os
 import re
@@ -24,13 +25,15 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
-from soradit.model.lora import load_lora
+from soradit.model.folder import fingerprint
+from soradit.model.lora import load_lora, trained_elsewhere
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import (
     encoder_fingerprint,
     load_autoencoder,
     load_generation_config,
     load_transformer,
+    save_generation_config,
 )
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
@@ -71,7 +74,8 @@ def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
 
 
 def rows(run: Path) -> list[dict[str, str]]:
-    return [row | {"seconds": "", "waited_seconds": ""} for row in read_metrics(run / "metrics.csv")]
+    timing = dict.fromkeys(("seconds", "processor_seconds", "waited_seconds"), "")
+    return [row | timing for row in read_metrics(run / "metrics.csv")]
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
@@ -153,7 +157,10 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
         ({"batch_size": 2}, "batch_size 3, not 2"),
         ({"seed": 1}, "seed 0, not 1"),
         ({"component": "vae"}, "component transformer, not vae"),
-        ({"num_frames": 8}, "without num_frames, not with 8"),
+        ({"num_frames": 8}, "num_frames 16, not 8"),
+        ({"process": "noise"}, "process flow, not noise"),
+        ({"fresh": True}, "fresh False, not True"),
+        ({"lora": 3}, "without lora, not with 3"),
         ({"timestep_shift": 3.0}, "timestep_shift 1.0, not 3.0"),
         ({"flip": True}, "flip False, not True"),
     ],
@@ -161,9 +168,41 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
 def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
     run = start(steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(SoraditError, match=f"was started .*{message}: repeat its settings, or choose another"):
+    with pytest.raises(SoraditError, match=f"run began .*{message}: repeat its settings, or choose another"):
         start(**{"steps": 2} | change)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: Path, tmp_path: Path) -> None:
+    """Whether the command or the weights that it started from said so."""
+    base = tmp_path / "base"
+    shutil.copytree(weights, base)
+    save_generation_config(base, replace(load_generation_config(base), process="noise", sampler="ddim"))
+    for name, options in (
+        ("asked", {"process": "noise", "preset": "tiny"}),
+        ("of the weights", {"weights": str(base)}),
+        ("fresh", {"weights": str(base), "fresh": True}),
+    ):
+        started = {"steps": 1, "run": tmp_path / name, **options}
+        run = start(**started)
+        began = json.loads((run / "config.json").read_text())["began"]
+        size = {"height": 64, "width": 64, "num_frames": 16, "fps": 16}
+        assert began == {"fresh": name != "of the weights", "process": "noise", **size}
+        with pytest.raises(SoraditError, match=f"{name} began with process noise, not flow: repeat its settings"):
+            start(**started | {"steps": 2, "process": "flow" if name != "asked" else None})
+        start(**started | {"steps": 2, "process": "noise", "num_frames": 16})
+        assert json.loads((run / "config.json").read_text())["began"] == began
+    told = (tmp_path / "of the weights" / "report.html").read_text()
+    assert "a new transformer" not in told
+    assert f"a new transformer, beside other parts of {base}" in (tmp_path / "fresh" / "report.html").read_text()
+
+
+def test_a_run_goes_on_without_what_it_started_from(start: Start, weights: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(weights, base)
+    start(weights=str(base), steps=1)
+    shutil.rmtree(base)
+    assert len(rows(start(weights=str(base), steps=2))) == 2
 
 
 def test_resume_never_does_not_touch_a_run(start: Start) -> None:
@@ -261,10 +300,11 @@ def test_mirror_images_are_trained_on_and_none_is_held_out(
     assert drawn == sorted(map(str, [*training, *map(mirror_clip, training)]))
     assert f"{training[0].path} (mirrored)" in drawn
     seen = getattr(objective.held_out, "segments", objective.held_out)
-    assert [getattr(each, "clip", each) for each in seen] == held_out
-    told = "7 and their mirror images to train on, 1 held out"
-    assert f"8 clips in {clips}: {told}" in notes.lines
-    assert f"{told}, in {clips}" in (run / "report.html").read_text()
+    none = component == "text_encoder"  # one alone can't be told from others
+    assert [getattr(each, "clip", each) for each in seen] == (training if none else held_out)
+    told = "7 and their mirror images to train on"
+    assert f"8 clips in {clips}: {told}, 1 held out" in notes.lines
+    assert f"{told}, {'none' if none else 1} held out, in {clips}" in (run / "report.html").read_text()
 
 
 def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start, tmp_path: Path) -> None:
@@ -314,7 +354,7 @@ def test_a_stop_while_encoding_keeps_what_was_encoded(start: Start, tmp_path: Pa
 
 @pytest.mark.parametrize("component", ["transformer", "vae"])
 def test_a_batch_in_parts_gives_the_same_training(start: Start, tmp_path: Path, component: str) -> None:
-    options = {"batch_size": 4, "component": component, "steps": 2}
+    options = {"batch_size": 4, "component": component, "steps": 2, "precision": "float32"}
     whole, parts = tensors(start(**options)), tensors(start(**options, accumulate=2, run=tmp_path / "parts"))
     assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole if name.startswith("model"))
 
@@ -352,7 +392,10 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
         assert (run / "transformer" / file.name).read_bytes() == file.read_bytes()
     merged, base = load_lora(load_transformer(run), [str(run / "lora")]), load_transformer(run)
     assert any(not torch.equal(merged.state_dict()[name], t) for name, t in base.state_dict().items())
-    with pytest.raises(SoraditError, match="was started with lora 2, not 3"):
+    lora = [str(run / "lora")]
+    assert list(trained_elsewhere(lora, fingerprint(weights, "transformer"))) == []
+    assert list(trained_elsewhere(lora, "0123456789abcdef")) != []
+    with pytest.raises(SoraditError, match="began with lora 2, not 3"):
         start(lora=3)
 
 

@@ -172,6 +172,7 @@ def torchrun(*arguments: object, restarts: int = 0) -> subprocess.CompletedProce
 @pytest.mark.slow
 def test_the_command_under_torchrun_trains_as_it_does_alone(clips: Path, weights: Path, tmp_path: Path) -> None:
     arguments = ["--data", clips, "--weights", weights, "--steps", 4, "--batch-size", 4, "--evaluate-every", 2]
+    arguments += ["--precision", "float32"]
     for name, start in (("alone", [sys.executable]), ("two", None)):
         command = ["-m", "soradit", "train", *arguments, "--cache", tmp_path / f"{name}.cache", "-o", tmp_path / name]
         ended = torchrun(*command) if start is None else subprocess.run([*start, *map(str, command)])

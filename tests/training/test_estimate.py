@@ -51,6 +51,8 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     attention = 2 * tokens * (tokens + 8) * width
     conditions = 6 * width**2 + 8 * 32 * 2 * width
     assert a_block == pytest.approx(3 * 2 * (linear + attention + conditions), rel=0.02)
+    with_lora = flops_per_clip(deeper, SHAPE, lora=1) - flops_per_clip(CONFIG, SHAPE, lora=1)
+    assert with_lora == pytest.approx(2 * 2 * linear + 3 * 2 * attention + 2 * conditions, rel=0.05)
 
 
 def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,22 @@ def test_a_run_turns_back_when_too_many_steps_are_bad(tmp_path: Path) -> None:
     assert rates[4] < 0.6 * rates[3]
 
 
+def test_a_run_turns_back_to_before_the_first_bad_step(tmp_path: Path) -> None:
+    """A checkpoint would be due after steps 4 and 6, of weights that may be what is wrong."""
+    seen: list[int] = []
+
+    def spoil(step: int) -> float:
+        if step not in (3, 4, 5) or len(seen) == 3:
+            return 1.0
+        seen.append(step)
+        return NAN
+
+    notes = start(Spoilt(spoil), tmp_path, checkpoint_every=2, keep_checkpoints=STEPS)
+    (line,) = [line for line in notes if "back to" in line]
+    assert "step-00000002 with 0.5 times the learning rate" in line
+    assert [row["step"] for row in rows(tmp_path)] == [str(step) for step in range(1, STEPS + 1)]
+
+
 def test_samples_and_snapshots_of_what_was_turned_back_from_are_gone(tmp_path: Path) -> None:
     later = [tmp_path / kind / "step-00000006" for kind in ("samples", "snapshots")]
     seen: list[int] = []
@@ -102,7 +118,9 @@ def test_a_run_that_diverges_whatever_its_rate_ends_with_a_report(tmp_path: Path
 
 
 def test_a_run_without_a_checkpoint_to_go_back_to_ends(tmp_path: Path) -> None:
-    with pytest.raises(SoraditError, match=r"3 steps in a row, up to step 3, could not be taken .loss nan"):
+    with pytest.raises(
+        SoraditError, match=r"3 steps in a row, up to step 3, could not be taken .loss nan.*\): try a smaller --lr"
+    ):
         start(Spoilt(lambda step: NAN), tmp_path)
 
 

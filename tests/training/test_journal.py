@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,9 +12,10 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from soradit.charts import Line, line_chart, smoothed
+from soradit.device import PeakFlops
 from soradit.training.journal import BOARD_FOLDER, Journal
 from soradit.training.log import append_to_log
-from soradit.training.page import Story, verdict, write_page
+from soradit.training.page import BLUE, ORANGE, Story, verdict, write_page
 
 NAN = float("nan")
 
@@ -44,6 +46,7 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 0.25), (2, 0.5), (3, 0.75)]
     assert len({row["seconds"] for row in rows}) == 1
     assert sum(row["seconds"] for row in rows) <= time.perf_counter() - began
+    assert 0 <= sum(row["processor_seconds"] for row in rows) <= time.process_time()
     journal.amend({"held_out_loss": 0.625})
     assert re.fullmatch(r"loss 0\.3225, held-out 0\.6250, \S+ clips/s", journal.summary)
     journal.close()
@@ -65,6 +68,7 @@ def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
         ([], "No step yet"),
         ([3.0, 2.0, 1.0], "as low as it ever was"),
         ([3.0, 1.0, 2.0], r"lowest at step 2 \(1.0000\) and has risen by 100% since: the model is learning its clips"),
+        ([2.0, 2.0], r"Held-out loss 2.0000 at step 2\.$"),
         ([3.0, NAN, 2.0], "Held-out loss 2.0000 at step 3"),
     ],
 )
@@ -100,6 +104,23 @@ def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) 
     assert 'http-equiv="refresh"' in page
     write_page(tmp_path, rows, Story(steps=8), batch_size=4)
     assert 'http-equiv="refresh"' not in (tmp_path / "report.html").read_text()
+
+
+def test_speed_by_processor_time_is_that_of_a_machine_of_ones_own(tmp_path: Path) -> None:
+    """The clock ran twice as long as what processors gave: half the speed by it, all of it by their time."""
+    rows = [{"step": float(i), "loss": 1.0, "seconds": 2.0, "processor_seconds": 1.0} for i in range(1, 4)]
+    story = Story(flops_per_step=60.0, peak=PeakFlops(per_second=100.0, per_processor_second=100.0))
+    write_page(tmp_path, rows, story, batch_size=4)
+    (svg,) = re.findall(r"<svg[^>]*Speed.*?</svg>", (tmp_path / "report.html").read_text())
+    assert "by the clock" in svg
+    heights = {color: re.search(rf'd="M[\d.]+,([\d.]+)[^"]*" stroke="{color}"', svg)[1] for color in (BLUE, ORANGE)}
+    bottom, top = 224.0, 48.0
+    clock, processor = ((bottom - float(heights[color])) / (bottom - top) for color in (BLUE, ORANGE))
+    assert processor / clock == pytest.approx(2)
+    write_page(
+        tmp_path, rows, replace(story, peak=PeakFlops(per_second=100.0, per_processor_second=None)), batch_size=4
+    )
+    assert "by processor time" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def run(objective: Line, folder: Path, config: LoopConfig = CONFIG) -> Line:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    return [row | {"seconds": "", "waited_seconds": ""} for row in read_metrics(folder / "metrics.csv")]
+    timing = dict.fromkeys(("seconds", "processor_seconds", "waited_seconds"), "")
+    return [row | timing for row in read_metrics(folder / "metrics.csv")]
 
 
 def assert_same_end(folder: Path, other: Path) -> None:

@@ -1,6 +1,10 @@
 """Reports around a report pass on all that they are told."""
 
+import os
 import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,8 @@ import pytest
 from soradit.report import Progress, Report
 from soradit.training.log import LOG, Logged
 from soradit.training.stop import STOP_FILE, Stop, Stoppable, StopRequested
+
+ROOT = Path(__file__).parents[2]
 
 
 class Recorder(Report, Progress):
@@ -62,11 +68,35 @@ def test_progress_is_a_chance_to_stop(tmp_path: Path) -> None:
     assert recorder.told == [("frames", 2), (1, ""), (2, "")]
 
 
+IN_THE_MIDDLE = """
+import hashlib, sys
+from pathlib import Path
+from soradit.training.stop import Stop
+with Stop(Path(".")):
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one operation of Python's, and minutes long
+"""
+
+
+def test_a_second_interrupt_ends_a_long_operation(tmp_path: Path) -> None:
+    command, environment = [sys.executable, "-c", IN_THE_MIDDLE], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
 def test_signals_are_acknowledged(tmp_path: Path) -> None:
-    recorder = Recorder()
+    recorder, threads = Recorder(), threading.active_count()
     with Stop(tmp_path, report=recorder):
         signal.raise_signal(signal.SIGINT)
         assert recorder.told == ["SIGINT: stopping as soon as the state can be saved; again: at once"]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert recorder.told[1:] == ["SIGINT again: stopping at once"]
+    assert signal.set_wakeup_fd(-1) == -1  # as it was before
+    assert threading.active_count() == threads
