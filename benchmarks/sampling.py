@@ -32,7 +32,7 @@ from soradit.model.config import GenerationConfig
 from soradit.pipeline import Pipeline
 from soradit.video import Request
 
-FIELDS = {field.name: field.type for field in fields(GenerationConfig)}
+FIELDS: dict[str, Any] = {field.name: field.type for field in fields(GenerationConfig)}
 HEADINGS = ["settings", "hour, %", "cover, %", "drift, %", "drift, cosine", "Frechet, frames", "seconds a video"]
 
 
@@ -66,7 +66,7 @@ def main() -> None:
 def variant_of(text: str) -> dict[str, Any]:
     """``guidance=4,shift=2`` -> what differs from the weights' own settings."""
     pairs = dict(pair.split("=", 1) for pair in text.split(","))
-    return {name: {"int": int, "float": float}.get(str(FIELDS[name]), str)(value) for name, value in pairs.items()}
+    return {name: FIELDS[name](value) for name, value in pairs.items()}
 
 
 def caption(clip: Clip) -> str:
