@@ -19,38 +19,26 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.decoding import Unreadable
 from soradit.media.mirror import mirror_clip, mirror_frames
-from soradit.media.reading import Reading, TooShort, read_segments
+from soradit.media.reading import TooShort, read_segments
 from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
     GenerationConfig,
     encoder_fingerprint,
-    latent_grid,
     load_autoencoder,
     load_generation_config,
     load_text,
 )
 from soradit.report import Progress, Report
-from soradit.training.cache import (
-    Cache,
-    content_hash,
-    is_content_known,
-    keep_contents,
-    latents_name,
-    recall_contents,
-    save_latents,
-    save_text,
-    segments_of,
-    text_name,
-)
+from soradit.training.cache import Cache, latents_name, save_latents, save_text, segments_of, text_name
+from soradit.training.contents import content_hash, is_content_known, keep_contents, recall_contents
+from soradit.training.reading import training_reading
 from soradit.training.shards import INDEX, Shards, share
 from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
-SEGMENT_FRAMES = 128
-"""Longer clips are encoded in pieces of at most this many frames, to bound memory."""
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
@@ -102,21 +90,6 @@ def encode(
     bad = {clip.path: error for clip, error in left_out.items() if not isinstance(error, TooShort)}
     require_few_bad(list(bad.values()), len({clip.path for clip in clips}), max_bad)
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
-
-
-def training_reading(weights: Path, config: GenerationConfig, *, buckets: bool, keep_damaged: bool) -> Reading:
-    """How clips are read to train on; raises SoraditError for a size that is not a whole number of tokens."""
-    token_size = load_autoencoder(weights).config.token_size
-    latent_grid(config, token_size)
-    return Reading(
-        height=config.height,
-        width=config.width,
-        fps=config.fps,
-        token_size=token_size,
-        max_segment_frames=SEGMENT_FRAMES,
-        buckets=buckets,
-        keep_damaged=keep_damaged,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
