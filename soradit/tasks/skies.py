@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -103,6 +104,8 @@ def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:
             path = future.result()
             if on_clip is not None:
                 on_clip(path)
+    except BrokenProcessPool as error:
+        raise SoraditError("a process that rendered was killed; clips that are done are kept: run again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
