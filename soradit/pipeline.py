@@ -290,8 +290,7 @@ class Pipeline:
 
     @property
     def _window(self) -> int:
-        """Latent frames that the transformer was trained to see at once."""
-        return max(1, self.defaults.num_frames // self._token_frames)
+        return self.defaults.window(self._token_frames)
 
     def _held(self, start: np.ndarray) -> int:
         """Latent frames of a beginning that are held: half a window sees what it was, and denoises what comes."""

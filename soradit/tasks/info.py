@@ -21,7 +21,7 @@ def info(
     folder = find_weights(what)
     own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
     settings = own.with_overrides(height=height, width=width, num_frames=num_frames)
-    latent_grid(settings, token_size, window=max(1, own.num_frames // token_size[0]))
+    latent_grid(settings, token_size, window=own.window(token_size[0]))
     facts: dict[str, Any] = {"weights": identity(verify(folder)), "folder": str(folder)}
     facts |= {f"{name}_parameters": count_parameters(folder / name) for name in IDENTITY if name != "tokenizer"}
     return facts | _costs(folder, settings)
