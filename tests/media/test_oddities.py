@@ -78,9 +78,9 @@ def test_hasty_animations_are_shown_as_browsers_do(tmp_path: Path, name: str) ->
 
 def test_an_animated_webp_is_not_read_whole_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ffmpeg(tmp_path / "a.webp", "-c:v", "libwebp_anim", "-lossless", "1", "-vf", "format=bgra")
-    monkeypatch.setattr("soradit.media.decoding.MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr("soradit.media.container.MAX_BYTES", path.stat().st_size)
     assert len(read_video(path)[0]) == NUM_FRAMES
-    monkeypatch.setattr("soradit.media.decoding.MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr("soradit.media.container.MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(SoraditError, match=r"a\.webp: is longer than .* MB: convert it to MP4"):
         read_video(path)
 
