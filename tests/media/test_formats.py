@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,28 @@ def test_of_two_that_write_one_name_the_first_wins(tmp_path: Path, is_folder: bo
     with pytest.raises(SoraditError, match="exists already, made meanwhile"):
         place(second, target, overwrite=False)
     assert (target / "0000.png" if is_folder else target).read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_of_two_that_replace_one_name_both_do(tmp_path: Path, is_folder: bool) -> None:
+    target = tmp_path / "target"
+
+    def replace_often(made: Path) -> None:
+        for _ in range(50):
+            place(made, target, overwrite=True)
+
+    both = [tmp_path / "first", tmp_path / "second"]
+    for made in both:
+        if is_folder:
+            made.mkdir()
+        for file in [made / f"{i}.png" for i in range(9)] if is_folder else [made]:
+            file.write_text(made.name)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(replace_often, both))
+    said = [file.read_text() for file in (target.iterdir() if is_folder else [target])]
+    assert said in ([made.name] * len(said) for made in both)
+    assert len(said) == (9 if is_folder else 1)
     assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
 
 
