@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from imageio.core.v3_plugin_api import PluginV3
 from imageio.plugins.pyav import PyAVPlugin
 
-from soradit.media.webp import MAX_BYTES, animation_size, decode_webp, unhurried
+from soradit.media.webp import MAX_BYTES, animation_rate, animation_size, decode_webp, unhurried
 
 # Only what holds pictures itself: a playlist or an ffconcat script named clip.mp4 would open other files.
 IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
@@ -78,7 +78,7 @@ def open_container(path: Path, formats: str = FORMATS) -> Iterator[tuple[Header,
         if not path.stat().st_size:
             raise Damaged("not a readable file: it is empty")
         if size := animation_size(file):
-            yield _webp_header(path, *size), lambda _: _decode_webp(file)
+            yield _webp_header(path, file, *size), lambda _: _decode_webp(file)
         else:
             with _opened(file, formats) as container:
                 stream = _largest_stream(container)
@@ -134,14 +134,18 @@ def _largest_stream(container: InputContainer) -> VideoStream:
     return max(known, key=lambda stream: stream.width * stream.height)
 
 
-def _webp_header(path: Path, width: int, height: int) -> Header:
+def _webp_header(path: Path, file: BinaryIO, width: int, height: int) -> Header:
     if width * height > MAX_PIXELS:
         raise Damaged(f"{width}x{height} are more than {MAX_PIXELS} pixels")
     if path.stat().st_size > MAX_BYTES:
         raise Damaged(f"is longer than an animated WebP's {MAX_BYTES // 2**20} MB: convert it to MP4")
-    one = Fraction(1)
     return Header(
-        container="webp", codec="webp", time_base=one / 1000, frame_rate=10 * one, pixel_aspect=one, num_frames=None
+        container="webp",
+        codec="webp",
+        time_base=Fraction(1, 1000),
+        frame_rate=animation_rate(file),
+        pixel_aspect=Fraction(1),
+        num_frames=None,
     )
 
 

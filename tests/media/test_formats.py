@@ -13,7 +13,7 @@ from soradit.errors import SoraditError
 from soradit.files import OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
-from soradit.media.video import read_video
+from soradit.media.video import probe_video, read_video
 from soradit.media.writing import write_video
 
 
@@ -43,6 +43,7 @@ def test_animations_hold_the_frames_at_their_rate(tmp_path: Path, suffix: str, t
     assert found.shape == frames.shape
     assert np.abs(found.astype(int) - frames).mean() < tolerance
     assert sum(durations) == pytest.approx(6 * 1000 / 16, abs=10)
+    assert probe_video(path).fps == pytest.approx(16, rel=0.02)
     with Image.open(path) as image:
         assert image.info["loop"] == 0
 
