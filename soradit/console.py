@@ -111,10 +111,13 @@ class _LiveLine(Progress):
 
         self.shows = shows
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
         note = TextColumn("{task.fields[note]}", markup=False)
+        console = Console(stderr=True)
+        if len(what) > (most := max(10, console.width - 40)):  # else rich leaves out the bar, and how far it is
+            what = f"{what[: most - 1]}…"
         # Not redirected: what a command prints meanwhile is data, and belongs on stdout.
-        self.bar = Bar(*columns, note, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        self.bar = Bar(*columns, note, console=console, transient=True, redirect_stdout=False)
         self.task = self.bar.add_task(escape(what), total=total, note="")
         self.bar.start()
 

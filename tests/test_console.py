@@ -92,6 +92,7 @@ def test_a_preview_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch,
         assert not progress.shows
     monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     with Terminal().progress("generating", 2) as progress:
         assert not progress.shows
     with Terminal(preview=True).progress("generating", 2) as progress:
@@ -111,6 +112,22 @@ def test_a_preview_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch,
     with Terminal(preview=True).progress("generating", 2) as progress:
         assert not progress.shows
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_long_name_leaves_room_for_how_far_it_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Terminal().progress(f"generating {'name-' * 20}.mp4", 20) as progress:
+        progress.update(7)
+    said = capfd.readouterr().err
+    assert "generating name-" in said
+    assert "…" in said
+    assert "7/20" in said
 
 
 def test_phases_are_told_when_asked(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
