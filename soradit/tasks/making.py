@@ -3,6 +3,7 @@
 Nothing large is imported before there is a job that fits the weights, going by their configs.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from soradit.diffusion.sampler import Step
     from soradit.pipeline import Pipeline
     from soradit.video import Request, Video
+
+ADVICE_REMEMBERED = 100
+"""Lines that were told and are not told again; a list of prompts may be endless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class Maker:
 
     def __init__(self, config: MakingConfig, report: Report, fail: Callable[[SoraditError, Job], None]) -> None:
         self.config, self.report, self.fail = config, report, fail
-        self.advised: list[str] = []
+        self.advised: deque[str] = deque(maxlen=ADVICE_REMEMBERED)
 
     @cached_property
     def folder(self) -> Path:
@@ -151,9 +155,9 @@ class Maker:
                 with self.report.phase("embedding prompts"), self._live("embedding the prompt"):
                     advice = list(advice_on(request, self.pipeline))
                 for text in advice:
-                    if text not in self.advised:  # once for all of --count
+                    if text not in self.advised:  # once for all of --count, or of a list
                         self.report.note(text)
-                self.advised = advice
+                        self.advised.append(text)
                 yield job, request
 
     def _pipeline_for(self, job: Job) -> "Pipeline":

@@ -345,7 +345,9 @@ def test_advice(generate: Callable, weights: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(weights, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
     scheduler = copy / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"steps": 16}))
-    ended = generate("sky", "--steps", 2, "--negative", "x " * 100, "--guidance", 1, "--count", 2, weights=copy)
+    Path("prompts.txt").write_text("sky\nsky --steps 12\nsky --seed 1\n")
+    given = ("--steps", 2, "--negative", "x " * 100, "--guidance", 1)
+    ended = generate("--prompts", "prompts.txt", *given, "--count", 2, weights=copy)
     assert ended.exit_code == 0
     _, *notes = ended.err.splitlines()
     assert len(notes) == len(set(notes)) == 3
