@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
+from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory, name_of
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import (
     OnStep,
@@ -270,7 +270,8 @@ class Pipeline:
             frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
             frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
-        return Video(frames=frames, request=request, settings=settings, weights=self.identity)
+        precision = name_of(self.precision)
+        return Video(frames=frames, request=request, settings=settings, weights=self.identity, precision=precision)
 
     @contextmanager
     def _at_work(self, module: nn.Module) -> Iterator[None]:

@@ -40,6 +40,8 @@ class MakingConfig:
     """Each ``DIR`` or ``DIR:STRENGTH``, merged into the weights' transformer."""
     expected_weights: str | None = None
     """Refuse weights that are not those of this hash."""
+    expected_precision: str | None = None
+    """Tell where another is taken."""
     expected_start: str | None = None
     """Refuse another beginning (image, or video to go on from) than that of this hash."""
     device: str = "auto"
@@ -84,6 +86,7 @@ class Maker:
                     hashes=verified.result(),
                     report=self.report,
                 )
+        self._compare_precision(pipeline)
         if config.lora:
             from soradit.model.lora import load_lora
 
@@ -97,6 +100,13 @@ class Maker:
                 "name the right ones with --weights and --lora, or give --force"
             )
         return pipeline
+
+    def _compare_precision(self, pipeline: "Pipeline") -> None:
+        from soradit.device import name_of
+
+        expected, taken = self.config.expected_precision, name_of(pipeline.precision)
+        if expected not in (None, taken):
+            self.report.note(f"it was made in {expected}, this is {taken} (--precision): it may differ a little")
 
     def batches(self, jobs: Iterable[Job]) -> "Iterator[list[tuple[Job, Request]]]":
         """Neighbours that may go through the transformer together, less the jobs that can't be made."""
