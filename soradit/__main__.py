@@ -42,6 +42,8 @@ def _run() -> int | None:
         code = app(prog_name="soradit", standalone_mode=False)
     except UsageError as error:
         said = error.format_message()
+        if match := UNREADABLE.fullmatch(said):
+            raise SoraditError(f"{match[1]}: may not be read") from None
         if said.startswith("Usage:"):  # nothing was asked for: the whole help
             error.show()
         else:
@@ -55,8 +57,7 @@ def _run() -> int | None:
 
 NUMBERS = {"int": "a whole number", "integer": "a whole number", "float": "a number"}
 NO_NUMBER = re.compile(r"Invalid value for '([^']+)'.*: ('.*') is not a valid (int|integer|float)(?: range)?\.")
-
-
+UNREADABLE = re.compile(r"Invalid value for '.+': \w+ '(.+)' is not readable\.")
 OUT_OF_RANGE = re.compile(r"Invalid value for '([^']+)': (\S+) is not in the range (?:(\S+)<=)?x(?:>=(\S+)|<=(\S+))\.")
 
 

@@ -102,6 +102,15 @@ def test_a_usage_error_names_the_value_and_where_help_is(soradit: Callable) -> N
     assert soradit("replay").error.endswith("; see soradit replay --help")
 
 
+def test_what_may_not_be_read_is_no_usage_error(
+    soradit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read anything
+    for arguments in (("check", tmp_path), ("train", "--data", tmp_path)):
+        ended = soradit(*arguments)
+        assert (ended.exit_code, ended.err) == (1, f"soradit: {tmp_path}: may not be read\n")
+
+
 MISTAKES = {
     "train --data nowhere": (1, "nowhere: no such folder"),
     "train --data empty": (1, "empty: holds no clips; looked for .mp4 "),
