@@ -193,6 +193,12 @@ class Pipeline:
         new = settings.num_frames - len(start)
         if new <= 0:
             raise SoraditError(f"frames {settings.num_frames} are no more than the {len(start)} that it goes on from")
+        if new % (unit := self._token_frames):
+            nearest = len(start) + max(unit, round(new / unit) * unit)
+            raise SoraditError(
+                f"frames {settings.num_frames} are {new} more than the {len(start)} that it goes on from, "
+                f"not a multiple of {unit} more: use {nearest}"
+            )
         held = self._held(start) * self._token_frames
         return latent_grid(
             replace(settings, num_frames=held + new), self.autoencoder.config.token_size, window=self._window

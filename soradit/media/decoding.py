@@ -159,5 +159,6 @@ def reason(error: Exception, kind: str = "video") -> str:
     if isinstance(error, Damaged):
         return str(error)
     refused = isinstance(error, av.ArgumentError)  # by the white list
-    why = "of a kind that is not opened" if refused else getattr(error, "strerror", None) or error
+    opened = " (PNG, JPEG, WebP, BMP and TIFF are)" if kind == "image" else ""
+    why = f"of a kind that is not opened{opened}" if refused else getattr(error, "strerror", None) or error
     return f"not a readable {kind}, or damaged: {why}"

@@ -24,7 +24,8 @@ def require_fitting(job: Job, own: GenerationConfig, token_size: tuple[int, int,
     settings = own.with_overrides(**job.overrides)
     for start in filter(None, (job.image, job.continued)):
         if not start.is_file():
-            raise SoraditError(f"{start}: {'is not a file' if start.exists() else 'no such file'}")
+            why = "is a folder; give a file" if start.is_dir() else "is no file" if start.exists() else "no such file"
+            raise SoraditError(f"{start}: {why}")
     if job.continued is None:  # else length and size are the video's
         latent_grid(settings, token_size, window=own.window(token_size[0]))
 

@@ -319,6 +319,8 @@ def test_a_video_goes_on(generate: Callable) -> None:
     assert (np.stack(frames[:8]) == before[:8]).all(), "what is not held is taken as it is"
     ended = generate("day", "--continue", "a.mp4", "--frames", 16, "-o", "c.mp4")
     assert "frames 16 are no more than the 16 that it goes on from" in ended.error
+    ended = generate("day", "--continue", "a.mp4", "--frames", 22, "-o", "c.mp4")
+    assert ended.error.endswith("22 are 6 more than the 16 that it goes on from, not a multiple of 4 more: use 24")
 
 
 def test_longer_than_trained(generate: Callable) -> None:
@@ -331,7 +333,8 @@ def test_longer_than_trained(generate: Callable) -> None:
     [
         (["--image", "nowhere.png"], "nowhere.png: no such file"),
         (["--continue", "nowhere.mp4"], "nowhere.mp4: no such file"),
-        (["--image", "."], ".: is not a file"),
+        (["--image", "."], ".: is a folder; give a file"),
+        (["--continue", "/dev/null"], "/dev/null: is no file"),
         (["--lora", "nowhere"], "no LoRA at nowhere: it has no adapter_config.json"),
     ],
 )
