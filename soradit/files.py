@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from soradit.errors import SoraditError, UsageError
 
+MAX_FPS = {".mp4": 1000, ".gif": 50, ".webp": 90}
+"""A frame of a GIF or WebP that is to be shown for less is shown for a tenth of a second, by browsers."""
 PREFIX, SUFFIX = ".soradit-", ".part"
 """Of what is not finished."""
 ABANDONED_SECONDS = 3600
@@ -72,6 +75,12 @@ def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = 
             raise SoraditError(f"{path}: exists already; give --overwrite to replace it")
     except OSError as error:
         raise SoraditError(f"{path}: {error.strerror}") from error
+
+
+def check_fps(path: Path, fps: float) -> None:
+    """Raise SoraditError for more frames a second than are shown of a file like ``path``."""
+    if fps > (most := MAX_FPS.get(path.suffix.lower(), math.inf)):
+        raise UsageError(f"{path}: {fps:g} fps are more than players show of {path.suffix}: {most} are the most")
 
 
 @contextmanager

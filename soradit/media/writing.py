@@ -21,7 +21,7 @@ from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
 from soradit.errors import SoraditError
-from soradit.files import check_output_path, place, scratch_for
+from soradit.files import check_fps, check_output_path, place, scratch_for
 
 # RGB (full range, no matrix) to the matrix and range that every player assumes of a tagged file. The tags go
 # on the frames too: the encoder believes the frames before the -color options.
@@ -81,6 +81,7 @@ def write_video(
     Raises SoraditError when the path cannot be written, a size is odd, there are no frames, or ffmpeg fails.
     """
     check_output_path(path, overwrite=overwrite)
+    check_fps(path, fps)
     num_frames, comment = len(frames), (metadata or {}).get("comment", "")
     if num_frames == 0 or not (math.isfinite(fps) and fps > 0):
         raise SoraditError(f"{path}: needs at least 1 frame and a positive rate, not {num_frames} at {fps} fps")

@@ -6,6 +6,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from soradit.errors import SoraditError
+from soradit.files import check_fps
 from soradit.model.config import GenerationConfig, latent_grid
 from soradit.tasks.jobs import Job
 
@@ -22,6 +23,7 @@ FEW_STEPS = 0.5
 def require_fitting(job: Job, own: GenerationConfig, token_size: tuple[int, int, int]) -> None:
     """Raises SoraditError for what doesn't fit the weights, going by their ``own`` settings; needs no torch."""
     settings = own.with_overrides(**job.overrides)
+    check_fps(job.output, settings.fps)
     for start in filter(None, (job.image, job.continued)):
         if not start.is_file():
             why = "is a folder; give a file" if start.is_dir() else "is no file" if start.exists() else "no such file"
@@ -91,6 +93,7 @@ def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
         yield f"{prompt!r} is far from what these weights learnt: expect what they know instead"
     own, settings = pipeline.defaults, request.settings or pipeline.defaults
     if settings.steps < FEW_STEPS * own.steps:
-        yield f"{settings.steps} steps are few: these weights use {own.steps}, and with fewer their pictures blur"
+        few = "1 step is" if settings.steps == 1 else f"{settings.steps} steps are"
+        yield f"{few} few: these weights use {own.steps}, and with fewer their pictures blur"
     if request.negative and settings.guidance == 1:
         yield "the negative prompt is not used: without guidance (1) there is nothing to guide away from"

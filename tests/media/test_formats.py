@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from soradit.errors import SoraditError
-from soradit.files import OUTPUT_SUFFIXES, place
+from soradit.files import MAX_FPS, OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
 from soradit.media.video import probe_video, read_video
@@ -46,6 +46,15 @@ def test_animations_hold_the_frames_at_their_rate(tmp_path: Path, suffix: str, t
     assert probe_video(path).fps == pytest.approx(16, rel=0.02)
     with Image.open(path) as image:
         assert image.info["loop"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_are_no_faster_than_browsers(tmp_path: Path, suffix: str) -> None:
+    path, most = tmp_path / f"a{suffix}", MAX_FPS[suffix]
+    write_video(path, gradient(), fps=most)
+    assert probe_video(path).fps == pytest.approx(most, rel=0.05)
+    with pytest.raises(SoraditError, match=f"{most + 1} fps are more than players show"):
+        write_video(path, gradient(), fps=most + 1, overwrite=True)
 
 
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)

@@ -158,6 +158,7 @@ def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytes
         (["-o", "a.mp4", "--size", "100x64"], "width 100 is not a multiple of 32: use 96"),
         (["-o", "a.mp4", "--frames", 15], "frames 15 is not a multiple of 4: use 16"),
         (["-o", "a.mp4", "--size", "4096x4096"], "are 65536 tokens, 16384 are the most"),
+        (["-o", "a.gif", "--fps", 60], "a.gif: 60 fps are more than players show of .gif: 50 are the most"),
         (["-o", "a.mp4", "--size", "0x64"], "width must be above 0, not 0"),
         (["-o", "a.mp4", "--guidance", "nan"], "guidance must be a number, not nan"),
         (["-o", "a.mp4", "--continue", "a.mp4", "--guidance", "inf"], "guidance must be a number, not inf"),
