@@ -26,7 +26,7 @@ from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import to_float
 from soradit.model.folder import find_weights
 from soradit.model.weights import load_autoencoder, load_generation_config
-from soradit.tasks.encode import training_reading
+from soradit.training.reading import training_reading
 
 SIZE = (256, 256)
 MADE = {"256x256": "256x256", "640x360": "640x360"}

@@ -43,6 +43,8 @@ def _run() -> int | None:
         code = app(prog_name="soradit", standalone_mode=False)
     except UsageError as error:
         said = error.format_message()
+        if match := UNREADABLE.fullmatch(said):
+            raise SoraditError(f"{match[1]}: may not be read") from None
         if said.startswith("Usage:"):  # nothing was asked for: the whole help
             error.show()
         else:
@@ -56,12 +58,19 @@ def _run() -> int | None:
 
 NUMBERS = {"int": "a whole number", "integer": "a whole number", "float": "a number"}
 NO_NUMBER = re.compile(r"Invalid value for '([^']+)'.*: ('.*') is not a valid (int|integer|float)(?: range)?\.")
+UNREADABLE = re.compile(r"Invalid value for '.+': \w+ '(.+)' is not readable\.")
+OUT_OF_RANGE = re.compile(r"Invalid value for '([^']+)': (\S+) is not in the range (?:(\S+)<=)?x(?:>=(\S+)|<=(\S+))\.")
 
 
 def _in_our_words(said: str) -> str:
-    """typer's "'many' is not a valid int range" names a type, where a person wants to know what to give."""
-    match = NO_NUMBER.fullmatch(said)
-    return f"{match[1]} takes {NUMBERS[match[3]]}, not {match[2]}" if match else said
+    """typer names types and inequalities ("'many' is not a valid int range"); a person wants to know what to give."""
+    if match := NO_NUMBER.fullmatch(said):
+        option, value, kind = match.groups()
+        return f"{option} takes {NUMBERS[kind]}, not {value}"
+    if match := OUT_OF_RANGE.fullmatch(said):
+        option, value, low, least, high = match.groups()
+        return f"{option} must be {f'{least} or more' if least else f'from {low} to {high}'}, not {value}"
+    return said
 
 
 def _keep_standard_streams() -> None:

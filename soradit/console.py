@@ -1,5 +1,6 @@
 """What a person sees. Everything here goes to stderr; stdout carries data only."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ class Terminal(Report):
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        bar = _LiveLine(what, total, shows=self.preview) if sys.stderr.isatty() else _PlainLines(what, total)
+        bar = _LiveLine(what, total, shows=self.preview) if _can_redraw() else _PlainLines(what, total)
         try:
             yield bar
         finally:
@@ -42,6 +43,10 @@ class Terminal(Report):
         yield
         if self.verbose:
             write_line(f"{name}: {time.monotonic() - started:.2f} s, {_memory()}")
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class TerminalOfRows(Terminal):
@@ -106,10 +111,13 @@ class _LiveLine(Progress):
 
         self.shows = shows
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
         note = TextColumn("{task.fields[note]}", markup=False)
+        console = Console(stderr=True)
+        if len(what) > (most := max(10, console.width - 40)):  # else rich leaves out the bar, and how far it is
+            what = f"{what[: most - 1]}…"
         # Not redirected: what a command prints meanwhile is data, and belongs on stdout.
-        self.bar = Bar(*columns, note, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        self.bar = Bar(*columns, note, console=console, transient=True, redirect_stdout=False)
         self.task = self.bar.add_task(escape(what), total=total, note="")
         self.bar.start()
 
@@ -117,15 +125,23 @@ class _LiveLine(Progress):
         self.bar.update(self.task, completed=done, note=text)
 
     def show(self, frame: "np.ndarray") -> None:
-        columns, rows = self.bar.console.size
-        self.bar.picture = half_blocks(frame, columns=min(columns - 1, 64), rows=min(rows - 3, 32))
+        console = self.bar.console
+        is_coloured = console.color_system is not None and not console.no_color
+        columns, rows = min(console.width - 1, 64), min(console.height - 3, 32)
+        self.bar.picture = half_blocks(frame, columns=columns, rows=rows, is_coloured=is_coloured)
 
     def close(self) -> None:
         self.bar.stop()
 
 
-def half_blocks(frame: "np.ndarray", *, columns: int, rows: int) -> "Text":
-    """A picture in characters that are one pixel wide and two high, no larger than columns x rows."""
+SHADES = " .:-=+*#%@"
+
+
+def half_blocks(frame: "np.ndarray", *, columns: int, rows: int, is_coloured: bool = True) -> "Text":
+    """A picture in characters that are one pixel wide and two high, no larger than columns x rows.
+
+    Without colour each is as bright as its two pixels together.
+    """
     import numpy as np
     from rich.color import Color
     from rich.style import Style
@@ -136,9 +152,12 @@ def half_blocks(frame: "np.ndarray", *, columns: int, rows: int) -> "Text":
     wide, high = max(1, int(width * scale)), max(1, int(height * scale / 2))
     ys = (np.arange(2 * high) + 0.5) * height / (2 * high)
     xs = (np.arange(wide) + 0.5) * width / wide
-    pixels = frame[ys.astype(int)][:, xs.astype(int)].tolist()
+    pixels = frame[ys.astype(int)][:, xs.astype(int)]
     text = Text(no_wrap=True)
-    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+    if not is_coloured:
+        levels = pixels.reshape(high, 2, wide, 3).mean(axis=(1, 3)) * len(SHADES) / 256
+        return text.append("".join("".join(SHADES[int(level)] for level in row) + "\n" for row in levels))
+    for upper, lower in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
         for above, below in zip(upper, lower, strict=True):
             text.append("▀", Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
         text.append("\n")

@@ -33,6 +33,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[name]
 
 
+def name_of(precision: torch.dtype) -> str:
+    """``float32``, as ``choose_precision`` takes it."""
+    return str(precision).removeprefix("torch.")
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
     """Matrix products in ``precision``, the rest in float32."""
     if precision is torch.float32:

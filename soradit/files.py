@@ -2,19 +2,25 @@
 
 import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
+import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from soradit.errors import SoraditError, UsageError
 
+MAX_FPS = {".mp4": 1000, ".gif": 50, ".webp": 90}
+"""A frame of a GIF or WebP that is to be shown for less is shown for a tenth of a second, by browsers."""
+PREFIX, SUFFIX = ".soradit-", ".part"
+"""Of what is not finished."""
 ABANDONED_SECONDS = 3600
-"""What has not grown for so long is nobody's any more: placing a file is copying it."""
+"""What has not grown for so long is nobody's any more."""
 OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
 
@@ -71,27 +77,44 @@ def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = 
         raise SoraditError(f"{path}: {error.strerror}") from error
 
 
+def check_fps(path: Path, fps: float) -> None:
+    """Raise SoraditError for more frames a second than are shown of a file like ``path``."""
+    if fps > (most := MAX_FPS.get(path.suffix.lower(), math.inf)):
+        raise UsageError(f"{path}: {fps:g} fps are more than players show of {path.suffix}: {most} are the most")
+
+
+@contextmanager
+def scratch_for(path: Path) -> Iterator[Path]:
+    """A folder to make ``path`` in, far from its place: whatever kills us, nothing is left there.
+
+    Raises SoraditError for an OSError inside.
+    """
+    try:
+        _clear_leftovers(Path(tempfile.gettempdir()))
+        with tempfile.TemporaryDirectory(prefix=PREFIX, suffix=SUFFIX) as folder:
+            yield Path(folder)
+    except OSError as error:
+        where, why = tempfile.tempdir or "any folder for temporary files", error.strerror or error
+        remedy = "make room there, or name another folder by TMPDIR"
+        raise SoraditError(f"{path}: cannot be made in {where} ({why}): {remedy}") from error
+
+
 def place(made: Path, path: Path, *, overwrite: bool) -> None:
     """Put a copy of a file or folder at ``path``, in one step, also when another process does so at the same time.
 
     Raises SoraditError when it can't be written, or is there already and ``overwrite`` isn't given.
     """
     _clear_leftovers(path.parent)
-    # Beside the target, because a rename is atomic only within a file system.
-    temporary = path.with_name(f".soradit-{secrets.token_hex(8)}.part")
+    temporary = _name_beside(path)
     try:
         if made.is_dir():
             temporary.mkdir()
             for frame in made.iterdir():
                 shutil.copyfile(frame, temporary / frame.name)
-            if overwrite and path.is_dir():
-                shutil.rmtree(path)
-            os.rename(temporary, path)  # refuses a folder that holds anything
         else:
             shutil.copyfile(made, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            (os.replace if overwrite else _rename_to_new)(temporary, path)
+            _sync(temporary)
+        (_rename_over if overwrite else _rename_to_new)(temporary, path)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             raise SoraditError(f"{path}: exists already, made meanwhile; give --overwrite to replace it") from error
@@ -100,10 +123,15 @@ def place(made: Path, path: Path, *, overwrite: bool) -> None:
         _remove(temporary)
 
 
+def _name_beside(path: Path) -> Path:
+    """In the same folder, because a rename is atomic only within a file system."""
+    return path.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
+
+
 @cache
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they placed a file have left; once, for folders may be large."""
-    for leftover in folder.glob(".soradit-*.part"):
+    """Remove what processes that were killed have left; once, for folders may be large."""
+    for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
                 _remove(leftover)
@@ -116,15 +144,32 @@ def _remove(path: Path) -> None:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Rename, but never over another file."""
+    """Rename, but never over another file, nor a folder that holds anything."""
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links: nearly as good
+    except OSError:  # a folder, or a file system without links: nearly as good
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         os.replace(temporary, path)
+
+
+def _rename_over(temporary: Path, path: Path) -> None:
+    """Rename over whatever is there; what is or becomes a folder is put aside first, whole: only files are replaced."""
+    while True:
+        aside = _name_beside(path)
+        try:
+            if path.is_dir() or temporary.is_dir():
+                with suppress(FileNotFoundError):
+                    os.rename(path, aside)
+            os.replace(temporary, path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another process was there between the two
+                raise
+        finally:
+            _remove(aside)
 
 
 def _is_folder_of_frames(path: Path) -> bool:

@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory
+from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory, name_of
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import (
     OnStep,
@@ -193,6 +193,12 @@ class Pipeline:
         new = settings.num_frames - len(start)
         if new <= 0:
             raise SoraditError(f"frames {settings.num_frames} are no more than the {len(start)} that it goes on from")
+        if new % (unit := self._token_frames):
+            nearest = len(start) + max(unit, round(new / unit) * unit)
+            raise SoraditError(
+                f"frames {settings.num_frames} are {new} more than the {len(start)} that it goes on from, "
+                f"not a multiple of {unit} more: use {nearest}"
+            )
         held = self._held(start) * self._token_frames
         return latent_grid(
             replace(settings, num_frames=held + new), self.autoencoder.config.token_size, window=self._window
@@ -270,7 +276,8 @@ class Pipeline:
             frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
             frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
-        return Video(frames=frames, request=request, settings=settings, weights=self.identity)
+        precision = name_of(self.precision)
+        return Video(frames=frames, request=request, settings=settings, weights=self.identity, precision=precision)
 
     @contextmanager
     def _at_work(self, module: nn.Module) -> Iterator[None]:
@@ -290,8 +297,7 @@ class Pipeline:
 
     @property
     def _window(self) -> int:
-        """Latent frames that the transformer was trained to see at once."""
-        return max(1, self.defaults.num_frames // self._token_frames)
+        return self.defaults.window(self._token_frames)
 
     def _held(self, start: np.ndarray) -> int:
         """Latent frames of a beginning that are held: half a window sees what it was, and denoises what comes."""

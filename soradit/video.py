@@ -44,6 +44,7 @@ class Video:
     settings: GenerationConfig
     weights: str
     """Their hash."""
+    precision: str = "float32"
 
     @property
     def fps(self) -> float:
@@ -54,7 +55,8 @@ class Video:
         request = self.request
         start = {} if request.start is None else {"start": start_hash(request.start)}
         what = {"prompt": request.prompt, "negative": request.negative, "seed": request.seed}
-        return {"soradit": soradit.__version__, "weights": self.weights, **what, **asdict(self.settings), **start}
+        made = {"soradit": soradit.__version__, "weights": self.weights, "precision": self.precision}
+        return {**made, **what, **asdict(self.settings), **start}
 
     def save(self, path: str | Path, *, overwrite: bool = False, metadata: bool = True) -> None:
         """Write an MP4, GIF, WebP, or a folder of frames (.png), whole or not at all; SoraditError when it can't be.

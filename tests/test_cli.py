@@ -67,7 +67,6 @@ def test_version(soradit: Callable) -> None:
     [
         ["generate"],
         ["generate", "a prompt", "--prompts", "and.txt"],
-        ["generate", "sky", "--size", "big"],
         ["generate", "sky", "--seed", "-1"],
         ["generate", "sky", "--guidance", "much"],
         ["generate", "sky", "--seed", "9" * 20],
@@ -91,33 +90,70 @@ def test_a_usage_error_names_the_value_and_where_help_is(soradit: Callable) -> N
     for option, value, wanted in (("--steps", "many", "a whole number"), ("--guidance", "much", "a number")):
         said = f"soradit: {option} takes {wanted}, not {value!r}; see soradit generate --help"
         assert soradit("generate", "sky", option, value).error == said
-    assert soradit("generate", "sky", "--steps", "0").error.startswith("soradit: Invalid value for '--steps': 0 ")
+    for command, option, value, wanted in (
+        ("generate sky", "--steps", 0, "1 or more"),
+        ("generate sky", "--seed", -1, f"from 0 to {2**63 - 1}"),
+        ("check .", "--max-bad", 2.0, "from 0 to 1"),
+        ("average . -o new", "--length", 0.5, "from 0.01 to 0.25"),
+    ):
+        said = f"soradit: {option} must be {wanted}, not {value}; see soradit {command.split()[0]} --help"
+        assert soradit(*command.split(), option, value).error == said
     assert soradit("generate", "sky", "--nosuch").error.startswith("soradit: No such option: --nosuch")
     assert soradit("replay").error.endswith("; see soradit replay --help")
 
 
+def test_what_may_not_be_read_is_no_usage_error(
+    soradit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read anything
+    for arguments in (("check", tmp_path), ("train", "--data", tmp_path)):
+        ended = soradit(*arguments)
+        assert (ended.exit_code, ended.err) == (1, f"soradit: {tmp_path}: may not be read\n")
+
+
 MISTAKES = {
     "train --data nowhere": (1, "nowhere: no such folder"),
-    "train --data . --held-out nowhere": (1, "nowhere: no such folder"),
-    "train --data . --weights nowhere": (1, "no folder of weights at nowhere"),
-    "train --data . --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
-    "train --data . --frames 7": (2, "frames 7 is not a multiple of 4: use 8"),
-    "train --data . --component magic": (2, "component magic is not known: use transformer, "),
-    "train --data . --preset huge": (2, "preset huge is not known: use tiny, "),
-    "train --data . --process magic": (2, "process magic is not known: use flow or noise"),
-    "train --data . --device toaster": (2, "device toaster is not known: use auto, cpu, "),
-    "train --data . --precision float8": (2, "precision float8 is not known: use auto, float32, "),
-    "train --data . --steps 0": (2, "steps must be above 0, not 0"),
+    "train --data empty": (1, "empty: holds no clips; looked for .mp4 "),
+    "train --data clips --held-out nowhere": (1, "nowhere: no such folder"),
+    "train --data clips --held-out empty": (1, "empty: holds no clips"),
+    "train --data clips --weights nowhere": (1, "no folder of weights at nowhere"),
+    "train --data clips -o clips/a.mp4": (1, "clips/a.mp4: is not a folder; give the run another name with -o"),
+    "train --data clips --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
+    "train --data clips --frames 7": (2, "frames 7 is not a multiple of 4: use 8"),
+    "train --data clips --component magic": (2, "component magic is not known: use transformer, "),
+    "train --data clips --preset huge": (2, "preset huge is not known: use tiny, "),
+    "train --data clips --process magic": (2, "process magic is not known: use flow or noise"),
+    "train --data clips --device toaster": (2, "device toaster is not known: use auto, cpu, "),
+    "train --data clips --precision float8": (2, "precision float8 is not known: use auto, float32, "),
+    "train --data clips --steps 0": (2, "steps must be above 0, not 0"),
     "check nowhere": (1, "nowhere: no such folder"),
-    "check . --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
-    "check . --weights nowhere": (1, "no folder of weights at nowhere"),
+    "check empty": (1, "empty: holds no clips; looked for .mp4 "),
+    "check clips --size 100x96": (2, "width 100 is not a multiple of 32: use 96"),
+    "check clips --weights nowhere": (1, "no folder of weights at nowhere"),
+    "check clips --sheet a.txt": (2, "a.txt: give a name that ends in .html"),
     "encode nowhere": (1, "nowhere: no such folder"),
-    "encode . --size 96x100": (2, "height 100 is not a multiple of 32: use 96"),
+    "encode empty": (1, "empty: holds no clips; looked for .mp4 "),
+    "encode clips --size 96x100": (2, "height 100 is not a multiple of 32: use 96"),
     "evaluate --data nowhere": (1, "nowhere: no such folder"),
-    "evaluate --data . --device toaster": (2, "device toaster is not known: use auto, cpu, "),
+    "evaluate --data empty": (1, "empty: holds no clips; looked for .mp4 "),
+    "evaluate --data clips -o empty/done": (1, "empty/done/evaluation.json: exists already; give --overwrite"),
+    "evaluate --data clips --device toaster": (2, "device toaster is not known: use auto, cpu, "),
     "generate sky --device toaster": (2, "device toaster is not known: use auto, cpu, "),
     "generate sky --shard 3/2": (2, "shard '3/2' is not I/N"),
+    "generate sky --size big": (2, "size 'big' is not WIDTHxHEIGHT, such as 256x256"),
     "generate sky -o a.avi": (2, "a.avi: give a name that ends in .mp4, "),
+    "skies new --size 65x64": (2, "size 65x64 can't be rendered: give even numbers from 16 on"),
+    "skies new --size big": (2, "size 'big' is not WIDTHxHEIGHT, such as 256x256"),
+    "skies new --count 0": (2, "count must be 1 or more, not 0"),
+    "skies new --frames 0": (2, "frames must be 1 or more, not 0"),
+    "skies new --seed -1": (2, "seed must be 0 or more, not -1"),
+    "skies clips/a.mp4": (1, "clips/a.mp4: can't be a folder of clips (File exists): give another"),
+    "average nowhere -o new": (1, "no folder of weights at nowhere"),
+    "merge nowhere -o new": (1, "no LoRA at nowhere: it has no adapter_config.json"),
+    "info --size 100x100": (2, "height 100 is not a multiple of 32: use 96"),
+    "info nowhere": (1, "no folder of weights at nowhere"),
+    "byhand --step 15": (2, "--step 15 is not within 1-14"),
+    "byhand --worksheet a.pdf": (2, "a.pdf: give a name that ends in .html or .md"),
 }
 """Exit code 2 for what the command line alone shows, 1 for what depends on files; a line that says why."""
 
@@ -131,6 +167,11 @@ def test_simple_mistakes_are_told_before_torch_is_imported(tmp_path: Path) -> No
         "    except SystemExit as end: print(end.code)\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
+    for folder in ("clips", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "empty" / "done").mkdir()
+    for file in ("clips/a.mp4", "empty/done/evaluation.json"):
+        (tmp_path / file).touch()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -146,7 +187,7 @@ def test_simple_mistakes_are_told_before_torch_is_imported(tmp_path: Path) -> No
     assert imported == "[]"
     for line, exit_code, error, (promised, message) in zip(MISTAKES, codes, said, MISTAKES.values(), strict=True):
         assert (exit_code, error[: len(message) + 9]) == (str(promised), f"soradit: {message}"), line
-    assert os.listdir(tmp_path) == []
+    assert sorted(os.listdir(tmp_path)) == ["clips", "empty"]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_a_picture_in_half_blocks_is_two_pixels_a_character() -> None:
     assert style == "#ff0000 on #000000"
 
 
+def test_a_picture_without_colour_is_in_shades() -> None:
+    frame = np.zeros((8, 16, 3), np.uint8)
+    frame[:, 8:] = 255
+    text = half_blocks(frame, columns=4, rows=10, is_coloured=False)
+    assert text.plain == "  @@\n"
+    assert not text.spans
+
+
 @pytest.mark.parametrize("size", [(64, 64), (20, 400), (400, 20), (1, 1)])
 def test_a_picture_fits_where_it_is_shown(size: tuple[int, int]) -> None:
     lines = half_blocks(np.zeros((*size, 3), np.uint8), columns=30, rows=10).plain.splitlines()
@@ -84,6 +92,7 @@ def test_a_preview_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch,
         assert not progress.shows
     monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     with Terminal().progress("generating", 2) as progress:
         assert not progress.shows
     with Terminal(preview=True).progress("generating", 2) as progress:
@@ -93,6 +102,32 @@ def test_a_preview_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch,
     out, err = capfd.readouterr()
     assert out == ""
     assert "▀" in err
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal(preview=True).progress("generating", 2) as progress:
+        progress.show(frame)
+    out, err = capfd.readouterr()
+    assert "####" in err
+    assert "▀" not in err
+    monkeypatch.setenv("TERM", "dumb")
+    with Terminal(preview=True).progress("generating", 2) as progress:
+        assert not progress.shows
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_long_name_leaves_room_for_how_far_it_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Terminal().progress(f"generating {'name-' * 20}.mp4", 20) as progress:
+        progress.update(7)
+    said = capfd.readouterr().err
+    assert "generating name-" in said
+    assert "…" in said
+    assert "7/20" in said
 
 
 def test_phases_are_told_when_asked(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:

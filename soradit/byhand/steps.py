@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import soradit
-from soradit.errors import SoraditError
+from soradit.errors import UsageError
 
 NUM_STEPS = 14
-
-
-class BadUsage(SoraditError):
-    """The command line was asked for what it doesn't have."""
-
-    exit_code = 2
+WORKSHEETS = (".html", ".md")
+"""What a worksheet can be, by its suffix."""
 
 
 class Kind(Enum):
@@ -184,10 +180,10 @@ def parse_selection(text: str | None) -> range:
     first, dash, last = text.partition("-")
     numbers = [first, last] if dash else [first, first]
     if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise BadUsage(f"--step {text} is neither a step nor steps: use 7 or 5-7")
+        raise UsageError(f"--step {text} is neither a step nor steps: use 7 or 5-7")
     low, high = map(int, numbers)
     if not 1 <= low <= high <= NUM_STEPS:
-        raise BadUsage(f"--step {text} is not within 1-{NUM_STEPS}")
+        raise UsageError(f"--step {text} is not within 1-{NUM_STEPS}")
     return range(low, high + 1)
 
 

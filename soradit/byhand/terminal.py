@@ -9,7 +9,8 @@ from rich.text import Text
 
 from soradit.byhand.drawing import ASCII, BOXES, Look, draw, legend
 from soradit.byhand.quiz import quiz
-from soradit.byhand.steps import BadUsage, Step
+from soradit.byhand.steps import Step
+from soradit.errors import UsageError
 
 
 def show_steps(steps: list[Step], *, plain: bool) -> None:
@@ -29,9 +30,11 @@ def show_json(steps: list[Step]) -> None:
 
 
 def ask_steps(steps: list[Step], *, plain: bool) -> None:
-    """Read answers from standard input, a line each. Raises BadUsage when the steps ask nothing."""
+    """Read answers from standard input, a line each. Raises UsageError when the steps ask nothing."""
     if not any(step.words.asked for step in steps):
-        raise BadUsage(f"step {steps[0].number} is all given, there is nothing to ask: use another --step with --quiz")
+        raise UsageError(
+            f"step {steps[0].number} is all given, there is nothing to ask: use another --step with --quiz"
+        )
     console = _console(plain)
     quiz(steps, _look(plain), random=Random(), read_line=sys.stdin.readline, show=lambda line: _show(console, line))
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from soradit.byhand.drawing import BOXES, draw_code, draw_task, paragraph
 from soradit.byhand.exercise import PROMPT, T
-from soradit.byhand.steps import BadUsage, Matrix, Picture, Step, Term, number
+from soradit.byhand.steps import WORKSHEETS, Matrix, Picture, Step, Term, number
 from soradit.errors import SoraditError
 from soradit.files import check_output_path, write_whole
 
@@ -24,12 +24,10 @@ HINTED = (8, 11)
 def write_worksheet(path: Path, steps: list[Step], *, overwrite: bool) -> None:
     """Write ``.html`` (two A4 pages) or ``.md``.
 
-    Raises BadUsage for another suffix, SoraditError when the file exists or can't be written.
+    Raises SoraditError for another suffix, and when the file exists or can't be written.
     """
-    writers = {".html": to_html, ".md": to_markdown}
-    if (to_text := writers.get(path.suffix.lower())) is None:
-        raise BadUsage(f"{path} is neither .html nor .md: a worksheet can be either")
-    check_output_path(path, overwrite=overwrite, suffixes=writers)
+    check_output_path(path, overwrite=overwrite, suffixes=WORKSHEETS)
+    to_text = to_html if path.suffix.lower() == ".html" else to_markdown
     sheet = [step.with_names_for_carried() for step in steps]
     try:
         write_whole(path, to_text([step.without_results() for step in sheet], sheet))

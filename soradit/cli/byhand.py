@@ -22,11 +22,15 @@ def byhand(
 
     soradit byhand --step 7
     """
-    from soradit.byhand.steps import BadUsage, parse_selection
+    from soradit.byhand.steps import WORKSHEETS, parse_selection
+    from soradit.errors import UsageError
+    from soradit.files import check_output_path
 
     selection = parse_selection(step)
     if sum((as_json, worksheet is not None, quiz)) > 1:
-        raise BadUsage("--json, --worksheet and --quiz exclude one another")
+        raise UsageError("--json, --worksheet and --quiz exclude one another")
+    if worksheet is not None:
+        check_output_path(worksheet, overwrite=overwrite, suffixes=WORKSHEETS)
 
     from soradit.byhand.exercise import work
     from soradit.byhand.lesson import tell

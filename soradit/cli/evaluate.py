@@ -49,26 +49,26 @@ def evaluate(
     exit_on_sigterm()
     look_first(*filter(None, (data, training)), weights=weights, steps=steps, guidance=guidance)
 
+    from soradit.evaluation.config import EvaluateConfig
+
+    config = EvaluateConfig(
+        weights=weights,
+        data=data,
+        output=output,
+        training=training,
+        all_held_out=all_held_out,
+        count=count,
+        features=features,
+        steps=steps,
+        guidance=guidance,
+        overwrite=overwrite,
+        device=device,
+        precision=precision,
+    )
+
     from soradit.console import Terminal, visible
-    from soradit.tasks.evaluate import EvaluateConfig
     from soradit.tasks.evaluate import evaluate as run
 
-    found = run(
-        EvaluateConfig(
-            weights=weights,
-            data=data,
-            output=output,
-            training=training,
-            all_held_out=all_held_out,
-            count=count,
-            features=features,
-            steps=steps,
-            guidance=guidance,
-            overwrite=overwrite,
-            device=device,
-            precision=precision,
-        ),
-        Terminal(),
-    )
+    found = run(config, Terminal())
     for line in [json.dumps(found.to_dict(), ensure_ascii=False)] if as_json else found.to_lines():
         print_line(visible(line))

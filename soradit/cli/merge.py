@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Weights, print_line
+from soradit.cli.options import Weights, look_first, print_line
 
 
 def merge(
@@ -21,6 +21,12 @@ def merge(
     soradit merge run/lora -o merged
     """
     from soradit.console import Terminal
+    from soradit.model.folder import parse_lora
+
+    look_first(weights=weights)
+    for spec in lora:
+        parse_lora(spec)
+
     from soradit.tasks.merge import merge as run
 
     print_line(str(run(lora, output, weights=weights, report=Terminal())))

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from soradit.errors import SoraditError, UsageError
-from soradit.tasks import jobs
+from soradit.tasks.jobs import parse_size
 
 MAX_SEED = 2**63 - 1
 
@@ -81,22 +81,14 @@ def height_width(size: str | None) -> tuple[int | None, int | None]:
     return (None, None) if size is None else parse_size(size)
 
 
-def parse_size(size: str) -> tuple[int, int]:
-    """``WIDTHxHEIGHT`` -> height, width."""
-    try:
-        return jobs.parse_size(size)
-    except SoraditError as error:
-        raise typer.BadParameter(str(error), param_hint="--size") from error
-
-
-def look_first(*folders: Path, weights: str | None, **overrides: float | None) -> None:
+def look_first(*folders: Path, weights: str | Path | None, **overrides: float | None) -> None:
     """Raise SoraditError for clips and weights that aren't there, or settings that can't be; imports no torch."""
-    from soradit.media.clips import require_folder
+    from soradit.media.clips import require_clips
     from soradit.model.config import settings_of
     from soradit.model.folder import find_weights
 
     for folder in folders:
-        require_folder(folder)
+        require_clips(folder)
     settings_of(find_weights(weights), **overrides)
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import exit_on_sigterm, parse_size, print_line
+from soradit.cli.options import exit_on_sigterm, print_line
+from soradit.tasks.jobs import parse_size
 
 
 def skies(

@@ -12,10 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.errors import SoraditError, first_line
+from soradit.evaluation.config import DEFAULT, NONE
 from soradit.model.lite0 import SHA256, Lite0
 
-DEFAULT = "efficientnet-lite0"
-NONE = "none"
 _LITE0_SIZE = 224
 
 

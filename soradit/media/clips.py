@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -74,6 +74,17 @@ def require_folder(folder: Path) -> None:
         raise SoraditError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
 
 
+def require_clips(folder: Path) -> None:
+    """Raises SoraditError for a folder that isn't there, or without anything that may be a clip; looks at names alone.
+
+    What ``find_clips`` refuses besides takes longer to find: it reads all captions.
+    """
+    require_folder(folder)
+    has_metadata = any((folder / name).is_file() for name in METADATA_NAMES)
+    if not has_metadata and next(_files(folder, VIDEO_SUFFIXES + IMAGE_SUFFIXES), None) is None:
+        raise SoraditError(_no_clips(folder))
+
+
 def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
     """Look through ``folder`` as ``find_clips`` does, and go on where that stops.
 
@@ -88,8 +99,7 @@ def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
     taken = {video.with_suffix("") for video in videos}  # an image beside a video is its thumbnail, and not captioned
     videos += [path for path in images if path.with_suffix("") not in taken and path.with_suffix(".txt").is_file()]
     if not {*videos, *captions}:
-        message = f"{folder}: holds no clips; looked for {' '.join(VIDEO_SUFFIXES)}, in subfolders too"
-        problems.append(Problem(path=folder, message=message))
+        problems.append(Problem(path=folder, message=_no_clips(folder)))
     clips = []
     for path in sorted({*videos, *captions}, key=lambda path: path.relative_to(folder).as_posix()):
         texts, place = captions.get(path, ((), ""))
@@ -133,13 +143,22 @@ def _find_files(folder: Path, suffixes: tuple[str, ...], problems: list[Problem]
         message = f"{error.filename}: cannot be listed: {error.strerror}"
         problems.append(Problem(path=Path(error.filename), message=message))
 
-    paths = []
-    for parent, folders, names in os.walk(folder, onerror=unreadable):
+    return sorted(_files(folder, suffixes, unreadable), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _files(
+    folder: Path, suffixes: tuple[str, ...], on_error: Callable[[OSError], None] | None = None
+) -> Iterator[Path]:
+    """Every file of these kinds that is not hidden, in no order."""
+    for parent, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            Path(parent, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-        ]
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Path(parent, name)
+
+
+def _no_clips(folder: Path) -> str:
+    return f"{folder}: holds no clips; looked for {' '.join(VIDEO_SUFFIXES)}, in subfolders too"
 
 
 def _without_caption(clips: list[Clip]) -> list[Problem]:

@@ -1,6 +1,5 @@
 """A page of pictures: a row of frames a video, with its name, in one PNG."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from soradit.errors import SoraditError
-from soradit.files import check_output_path, place
+from soradit.files import check_output_path, place, scratch_for
 
 COLUMNS = 8
 THUMBNAIL_WIDTH = 160
@@ -40,10 +38,7 @@ def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h
         draw.text((4, top + 2), name.encode("ascii", "replace").decode(), fill="white")
         page.paste(Image.fromarray(strip), (0, top + CAPTION_HEIGHT))
         top += CAPTION_HEIGHT + len(strip)
-    with tempfile.TemporaryDirectory(prefix="soradit-") as scratch:
-        made = Path(scratch) / "sheet.png"
-        try:
-            page.save(made)
-        except OSError as error:
-            raise SoraditError(f"{path}: cannot be made in {scratch}: {error.strerror or error}") from error
+    with scratch_for(path) as scratch:
+        made = scratch / "sheet.png"
+        page.save(made)
         place(made, path, overwrite=overwrite)

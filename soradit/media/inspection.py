@@ -9,8 +9,9 @@ from pathlib import Path
 
 import av
 
+from soradit.media.container import Damaged
 from soradit.media.conversion import HDR_TRANSFERS, PRIMARIES, peak_nits_of, transfer_of
-from soradit.media.decoding import Damaged, open_video, reason
+from soradit.media.decoding import open_video, reason
 from soradit.media.video import VideoInfo, describe, early_seconds
 
 SIGN_OF_LIFE_FRAMES = 16

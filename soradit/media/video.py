@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from soradit.errors import SoraditError
+from soradit.media.container import FORMATS, IMAGE_FORMATS, Damaged
 from soradit.media.conversion import Converter, peak_nits_of
-from soradit.media.decoding import FORMATS, IMAGE_FORMATS, Damaged, OpenVideo, Shown, open_video, reason
+from soradit.media.decoding import OpenVideo, Shown, open_video, reason
 
 ROUNDED_SECONDS = 0.0005
 """Containers round times, Matroska to milliseconds."""

@@ -11,7 +11,7 @@ from PIL import Image
 _MILLISECOND = Fraction(1, 1000)
 MAX_BYTES = 2**27
 """Pillow takes twice a file's length of memory."""
-HASTY_SECONDS, UNHURRIED_SECONDS = 0.010, 0.100
+HASTY_SECONDS, UNHURRIED_SECONDS = Fraction(1, 100), Fraction(1, 10)
 """A delay of no more than the first, in a GIF or WebP, is the second one in every browser."""
 
 
@@ -25,6 +25,20 @@ def animation_size(file: BinaryIO) -> tuple[int, int] | None:
     if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30 or not header[20] & 2:
         return None
     return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")
+
+
+def animation_rate(file: BinaryIO) -> Fraction:
+    """Frames per second of an animated WebP, on average, by its frames' own headers (RFC 9649, section 2.7.1.1)."""
+    delays = []
+    file.seek(12)
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        beyond = file.tell() + length + length % 2
+        if chunk[:4] == b"ANMF":
+            seconds = int.from_bytes(file.read(16)[12:15], "little") * _MILLISECOND
+            delays.append(seconds if seconds > HASTY_SECONDS else UNHURRIED_SECONDS)
+        file.seek(beyond)
+    return len(delays) / sum(delays, Fraction()) if delays else 1 / UNHURRIED_SECONDS
 
 
 def decode_webp(file: BinaryIO) -> Iterator[av.VideoFrame]:

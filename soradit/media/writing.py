@@ -1,7 +1,9 @@
 """Frames -> video files that appear whole or not at all; the only user of imageio-ffmpeg."""
 
+import errno
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +21,7 @@ from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
 from soradit.errors import SoraditError
-from soradit.files import check_output_path, place
+from soradit.files import check_fps, check_output_path, place, scratch_for
 
 # RGB (full range, no matrix) to the matrix and range that every player assumes of a tagged file. The tags go
 # on the frames too: the encoder believes the frames before the -color options.
@@ -79,23 +81,20 @@ def write_video(
     Raises SoraditError when the path cannot be written, a size is odd, there are no frames, or ffmpeg fails.
     """
     check_output_path(path, overwrite=overwrite)
+    check_fps(path, fps)
     num_frames, comment = len(frames), (metadata or {}).get("comment", "")
     if num_frames == 0 or not (math.isfinite(fps) and fps > 0):
         raise SoraditError(f"{path}: needs at least 1 frame and a positive rate, not {num_frames} at {fps} fps")
-    # Far from the target: whatever kills us, nothing is left there.
-    with tempfile.TemporaryDirectory(prefix="soradit-") as scratch:
-        made = Path(scratch) / f"video{path.suffix.lower()}"
-        try:
-            if made.suffix == ".mp4":
-                _write_mp4(made, frames, fps=fps, crf=crf, metadata=metadata or {}, target=path)
-            elif made.suffix == ".gif":
-                _write_gif(made, frames, fps=fps, comment=comment, target=path)
-            elif made.suffix == ".webp":
-                _write_webp(made, frames, fps=fps, comment=comment)
-            else:
-                _write_pngs(made, frames, comment=comment)
-        except OSError as error:
-            raise SoraditError(f"{path}: cannot be made in {scratch}: {error.strerror or error}") from error
+    with scratch_for(path) as scratch:
+        made = scratch / f"video{path.suffix.lower()}"
+        if made.suffix == ".mp4":
+            _write_mp4(made, frames, fps=fps, crf=crf, metadata=metadata or {}, target=path)
+        elif made.suffix == ".gif":
+            _write_gif(made, frames, fps=fps, comment=comment, target=path)
+        elif made.suffix == ".webp":
+            _write_webp(made, frames, fps=fps, comment=comment)
+        else:
+            _write_pngs(made, frames, comment=comment)
         place(made, path, overwrite=overwrite)
 
 
@@ -136,7 +135,8 @@ def _write_webp(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, fps: float,
     if comment:
         exif[Base.ImageDescription] = comment
     options: dict[str, Any] = {"duration": durations, "loop": 0, "quality": 90, "method": 4, "exif": exif}
-    iio.imwrite(made, frames, plugin="pillow", extension=".webp", **options)
+    # By way of bytes: where imageio can't write a file, it tries again when it is deleted, and prints a traceback.
+    made.write_bytes(iio.imwrite("<bytes>", frames, plugin="pillow", extension=".webp", **options))
 
 
 def _write_pngs(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, comment: str) -> None:
@@ -185,6 +185,8 @@ def _encode(
         said = log.read().decode(errors="replace").strip().splitlines()
     written = 0 if failure or not made.exists() else _count_frames(made)
     if written != num_frames:
+        if not said and not shutil.disk_usage(made.parent).free:  # its log is there, too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         reason = said[-1] if said else failure or "it gave no reason"
         raise SoraditError(f"{target}: ffmpeg wrote {written} of {num_frames} frames: {reason}")
 

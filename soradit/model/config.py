@@ -90,6 +90,10 @@ class GenerationConfig:
         if not math.isfinite(self.guidance):
             raise UsageError(f"guidance must be a number, not {self.guidance}")
 
+    def window(self, token_frames: int) -> int:
+        """Latent frames that the transformer was trained to see at once."""
+        return max(1, self.num_frames // token_frames)
+
     def with_overrides(self, **overrides: Any) -> "GenerationConfig":
         """With every override that is not None; SoraditError for one that can't be."""
         try:

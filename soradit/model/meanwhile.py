@@ -38,7 +38,10 @@ def embedded_meanwhile(folder: Path, prompts: Iterable[str]) -> Iterator[Callabl
 
 def user_cache() -> Path:
     """Where soradit may keep what it can make again: ``$XDG_CACHE_HOME/soradit``, by default ``~/.cache/soradit``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soradit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soradit"
+    except RuntimeError:  # a user without a home, as in containers: nothing is kept
+        return Path(os.devnull) / "soradit"
 
 
 def cached_prompts(identity: str) -> Path:

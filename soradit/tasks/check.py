@@ -14,12 +14,12 @@ from soradit.media.hdr import PEAK_NITS
 from soradit.media.inspection import Colour, Inspection
 from soradit.media.reading import STILLS_REMEDY, Reading, look_at
 from soradit.media.workers import read_ahead
+from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.folder import find_weights
-from soradit.model.weights import GenerationConfig, load_generation_config
 from soradit.report import Progress, Report
 from soradit.sheet import Card, render_sheet
-from soradit.tasks.encode import training_reading
-from soradit.training.cache import content_hash
+from soradit.training.contents import content_hash
+from soradit.training.reading import training_reading
 
 MIN_CAPTION_LETTERS = 3
 

@@ -12,25 +12,22 @@ from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.mirror import mirror_clip
-from soradit.media.reading import Reading, TooShort
+from soradit.media.reading import TooShort
 from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
     GenerationConfig,
     encoder_fingerprint,
-    latent_grid,
-    load_autoencoder,
     load_generation_config,
 )
 from soradit.report import Report
 from soradit.training.cache import Cache, segments_of
 from soradit.training.encoding import Encoding
+from soradit.training.reading import training_reading
 from soradit.training.shards import INDEX, Shards
 from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
-SEGMENT_FRAMES = 128
-"""Longer clips are encoded in pieces of at most this many frames, to bound memory."""
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
@@ -125,21 +122,6 @@ def encode(
     bad = {clip.path: error for clip, error in left_out.items() if not isinstance(error, TooShort)}
     require_few_bad(list(bad.values()), len({clip.path for clip in clips}), max_bad)
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
-
-
-def training_reading(weights: Path, config: GenerationConfig, *, buckets: bool, keep_damaged: bool) -> Reading:
-    """How clips are read to train on; raises SoraditError for a size that is not a whole number of tokens."""
-    token_size = load_autoencoder(weights).config.token_size
-    latent_grid(config, token_size)
-    return Reading(
-        height=config.height,
-        width=config.width,
-        fps=config.fps,
-        token_size=token_size,
-        max_segment_frames=SEGMENT_FRAMES,
-        buckets=buckets,
-        keep_damaged=keep_damaged,
-    )
 
 
 def verify(cache_folder: Path, report: Report | None = None) -> int:

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,9 @@ import numpy as np
 
 import soradit
 from soradit.errors import SoraditError
+from soradit.evaluation.config import GENERATED, NONE, PAGE, RESULTS, EvaluateConfig
 from soradit.evaluation.facts import facts_of
-from soradit.evaluation.features import DEFAULT, NONE, FeatureNetwork, load_network
+from soradit.evaluation.features import FeatureNetwork, load_network
 from soradit.evaluation.look import Look, look, window_features
 from soradit.evaluation.page import render_page
 from soradit.evaluation.result import Evaluation, Protocol, Sample
@@ -39,32 +40,8 @@ from soradit.training.run import RUN_CONFIG
 
 VERSION = 1
 """Of the protocol: raised whenever the same clips would get other figures."""
-RESULTS, PAGE, GENERATED = "evaluation.json", "evaluation.html", "clips"
 _FEW = 50
 """Fewer clips make Fréchet distances, and shares, of little worth."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """What to evaluate, on which clips."""
-
-    weights: str | None = None
-    """The bundled ones when None."""
-    data: Path
-    output: Path
-    """Folder of the figures, the page and the generated clips."""
-    training: Path | None = None
-    """Folder of the clips that were trained on, if none of ``data`` was."""
-    all_held_out: bool = False
-    """Whether none of ``data`` was trained on; else training's own split tells which were."""
-    count: int = 200
-    """Held-out clips to use at most."""
-    features: str = DEFAULT
-    steps: int | None = None
-    guidance: float | None = None
-    overwrite: bool = False
-    device: str = "auto"
-    precision: str = "auto"
 
 
 def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation:
@@ -75,12 +52,12 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     Raises SoraditError, before any work, for weights, clips, a network or an output that can't be used.
     """
     report = report or Report()
-    _prepare_output(config)
     held_out, training = _choose_clips(config, report)
     pipeline = Pipeline.load(config.weights, device=config.device, precision=config.precision)
     settings = pipeline.with_overrides(steps=config.steps, guidance=config.guidance)
     latent_grid(settings, pipeline.autoencoder.config.token_size)
     network = None if config.features == NONE else load_network(config.features, pipeline.device)
+    _prepare_output(config)
 
     real = _look_at_real(held_out, config.count, settings, network, report)
     generator = _Generator(pipeline, settings, config.output / GENERATED)
@@ -121,9 +98,6 @@ def synonyms(count: int) -> list[str]:
 
 
 def _prepare_output(config: EvaluateConfig) -> None:
-    for path in (config.output / RESULTS, config.output / PAGE):
-        if path.exists() and not config.overwrite:
-            raise SoraditError(f"{path}: exists already; give --overwrite to replace it, or another folder with -o")
     try:
         (config.output / GENERATED).mkdir(parents=True, exist_ok=True)
     except OSError as error:

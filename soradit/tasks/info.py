@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError
+from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
 from soradit.model.folder import IDENTITY, find_weights, identity, verify
 
 
@@ -18,9 +19,12 @@ def info(
 
         return read_about(what)
     folder = find_weights(what)
+    own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
+    settings = own.with_overrides(height=height, width=width, num_frames=num_frames)
+    latent_grid(settings, token_size, window=own.window(token_size[0]))
     facts: dict[str, Any] = {"weights": identity(verify(folder)), "folder": str(folder)}
     facts |= {f"{name}_parameters": count_parameters(folder / name) for name in IDENTITY if name != "tokenizer"}
-    return facts | _costs(folder, {"height": height, "width": width, "num_frames": num_frames})
+    return facts | _costs(folder, settings)
 
 
 def count_parameters(component: Path) -> int:
@@ -36,7 +40,7 @@ def count_parameters(component: Path) -> int:
     return total
 
 
-def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
+def _costs(folder: Path, settings: GenerationConfig) -> dict[str, Any]:
     """What a video takes, in float32 on a CPU: tokens, operations, memory."""
     import torch
 
@@ -46,7 +50,6 @@ def _costs(folder: Path, overrides: dict[str, int | None]) -> dict[str, Any]:
     from soradit.video import Request
 
     pipeline = Pipeline.load(folder, device="cpu", precision="float32")
-    settings = pipeline.with_overrides(**overrides)
     grid = pipeline.grid(Request(prompt="", settings=settings))
     text, pooled = pipeline.text_encoder([""])
     transformer, autoencoder = pipeline.transformer.to("meta"), pipeline.autoencoder.to("meta")

@@ -41,7 +41,7 @@ FLAGS: dict[str, tuple[str, type]] = {
 MAX_PROMPT = 16_384
 """Characters: far more than a text encoder reads, few enough for a file's tags."""
 KINDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
-FLAG = re.compile(r"(?:^|\s)(?:--([a-z]+)|-(o))[\s=]\s*")
+FLAG = re.compile(r"(?:^|\s)(?:--([A-Za-z][\w-]*)|-(o))(?:[\s=]\s*|$)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ def replay(
     check_output_path(output, overwrite=config.overwrite)
     about = read_about(video)
     version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)
+    precision = about.pop("precision", None)
     if version != soradit.__version__:
         report.note(f"{video} was made by soradit {version}, this is {soradit.__version__}: it may differ a little")
     _require_settings(video, about)
@@ -53,6 +54,10 @@ def replay(
         raise SoraditError(f"{video} began with an image or a video: give it with --image or --continue")
     if not force:
         config = replace(config, expected_weights=weights, expected_start=start)
+    if config.precision == "auto":
+        # In float32 it is made again on any machine; what is fast on one may be far too slow on another.
+        own = "float32" if precision == "float32" else "auto"
+        config = replace(config, precision=own, expected_precision=precision)
     (made,) = generate([job], config, report)
     return made
 

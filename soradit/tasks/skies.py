@@ -1,22 +1,20 @@
-"""Render captioned sky clips into a folder: data for a first run."""
+"""Render captioned sky clips into a folder: data for a first run. torch is imported by the processes that render."""
 
 import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from soradit.errors import SoraditError, UsageError
 from soradit.files import write_whole
-from soradit.media.writing import write_video
 from soradit.skies.captions import captions
-from soradit.skies.render import render
 from soradit.skies.scene import draw_scene
 
 CAPTIONS_PER_CLIP = 8
@@ -67,14 +65,18 @@ def render_skies(
     Raises:
         SoraditError: a value that cannot be rendered, or a folder that clips can't be added to.
     """
-    _check(count=count, height=height, width=width, num_frames=num_frames, fps=fps)
-    if seed < 0:
-        raise UsageError(f"seed must be 0 or more, not {seed}")
+    if height < 16 or width < 16 or height % 2 or width % 2:
+        raise UsageError(f"size {width}x{height} can't be rendered: give even numbers from 16 on, such as 256x256")
+    for name, value, least in (("count", count, 1), ("frames", num_frames, 1), ("fps", fps, 1), ("seed", seed, 0)):
+        if value < least:
+            raise UsageError(f"{name} must be {least} or more, not {value}")
+    _read_metadata(folder / METADATA)  # refused before the work, not after it
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SoraditError(f"{folder}: can't be a folder of clips: {error.strerror}") from error
-    _read_metadata(folder / METADATA)  # refused before the work, not after it
+        raise SoraditError(f"{folder}: can't be a folder of clips ({error.strerror}): give another") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SoraditError(f"{folder}: may not be written to; give another folder")
     paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
     jobs = []
     for index, path in enumerate(paths):
@@ -91,33 +93,33 @@ def render_skies(
     return paths
 
 
-def _check(*, count: int, height: int, width: int, num_frames: int, fps: int) -> None:
-    if count < 1:
-        raise UsageError(f"count must be 1 or more, not {count}")
-    if height < 16 or width < 16 or height % 2 or width % 2:
-        raise UsageError(f"height and width must be even and at least 16, not {height} and {width}")
-    if num_frames < 1:
-        raise UsageError(f"num_frames must be 1 or more, not {num_frames}")
-    if fps < 1:
-        raise UsageError(f"fps must be 1 or more, not {fps}")
-
-
 def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:
     if not jobs:
         return
     # Spawned, because a forked child of a process that has used torch's threads may hang.
     workers = min(os.cpu_count() or 1, len(jobs))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread)
     try:
         for future in as_completed([pool.submit(_render_one, job) for job in jobs]):
             path = future.result()
             if on_clip is not None:
                 on_clip(path)
+    except BrokenProcessPool as error:
+        raise SoraditError("a process that rendered was killed; clips that are done are kept: run again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _use_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _render_one(job: _Job) -> Path:
+    from soradit.media.writing import write_video
+    from soradit.skies.render import render
+
     scene = draw_scene(job.scene_seed)
     frames = render(scene, num_frames=job.num_frames, height=job.height, width=job.width, fps=job.fps)
     # Overwrite: should two runs share the folder, both write the same clip.

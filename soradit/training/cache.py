@@ -10,13 +10,7 @@ on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips
 in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
 """
 
-import errno
 import hashlib
-import json
-import os
-import stat
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
-from soradit.files import sha256_of, write_whole
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.shards import Shards, locked
-
-CONTENTS = "contents.json"
+from soradit.training.contents import content_hash
+from soradit.training.shards import Shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,65 +120,3 @@ def segments_of(clip: Clip, path: Path) -> list[Segment]:
 
 def _damaged(path: Path, error: Exception) -> SoraditError:
     return SoraditError(f"cache file {path} is damaged ({error}): delete it and run again")
-
-
-_contents: dict[tuple[str, int, int], str] = {}
-"""Hashes by path, size in bytes and time of the last change in nanoseconds."""
-
-
-def content_hash(path: Path) -> str:
-    """24 hexadecimal digits of the SHA-256 of a file's bytes, which are read once unless the file is edited.
-
-    Raises SoraditError when it can't be opened.
-    """
-    try:
-        key = _version(path)
-        if key not in _contents:
-            _contents[key] = sha256_of(path)[:24]
-        return _contents[key]
-    except OSError as error:
-        raise SoraditError(f"{path}: cannot be opened: {error.strerror}") from error
-
-
-def is_content_known(path: Path) -> bool:
-    """Whether ``content_hash`` need not read the file."""
-    try:
-        return _version(path) in _contents
-    except OSError:
-        return False
-
-
-def recall_contents(folder: Path) -> None:
-    """Know again the hashes that ``keep_contents`` kept, so that gigabytes of clips are not read at each start."""
-    for name, (size, time, content) in _kept_contents(folder).items():
-        _contents[os.path.abspath(folder / name), size, time] = content
-
-
-def keep_contents(folder: Path, paths: Iterable[Path]) -> None:
-    """Keep the hashes of these files in the cache, by their paths from there."""
-    known = {}
-    for path in paths:
-        with suppress(OSError, KeyError, ValueError):  # gone or edited since, or on another drive
-            version = _version(path)
-            known[os.path.relpath(path, folder)] = [*version[1:], _contents[version]]
-    # A cache that can't be written says so elsewhere.
-    with suppress(OSError), open(folder / "lock", "ab") as lock, locked(lock):
-        for leftover in folder.glob(f".{CONTENTS}.*.tmp"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
-        kept = _kept_contents(folder) | known
-        write_whole(folder / CONTENTS, json.dumps(kept, indent=0, sort_keys=True) + "\n")
-
-
-def _kept_contents(folder: Path) -> dict[str, list]:
-    try:
-        kept = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-        return {name: version for name, version in kept.items() if len(version) == 3}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _version(path: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # to open a pipe is to wait for whoever writes into it
-        raise OSError(errno.EINVAL, "is no file")
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from soradit.errors import UsageError
-from soradit.media.clips import require_folder
+from soradit.errors import SoraditError, UsageError
+from soradit.media.clips import require_clips
 from soradit.model.config import (
     PRESETS,
     SAMPLERS,
@@ -177,7 +177,9 @@ class TrainConfig:
 def look_first(config: TrainConfig) -> None:
     """Raises SoraditError for what can be told of the clips and of a new run's weights before torch is imported."""
     for folder in filter(None, (config.data, config.held_out)):
-        require_folder(folder)
+        require_clips(folder)
+    if config.run.exists() and not config.run.is_dir():
+        raise SoraditError(f"{config.run}: is not a folder; give the run another name with -o")
     if not config.run.exists():
         base_and_settings(config)
 

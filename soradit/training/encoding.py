@@ -21,17 +21,8 @@ from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.report import Progress, Report
-from soradit.training.cache import (
-    Cache,
-    content_hash,
-    is_content_known,
-    keep_contents,
-    latents_name,
-    recall_contents,
-    save_latents,
-    save_text,
-    text_name,
-)
+from soradit.training.cache import Cache, latents_name, save_latents, save_text, text_name
+from soradit.training.contents import content_hash, is_content_known, keep_contents, recall_contents
 from soradit.training.shards import Shards, share
 
 

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,11 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soradit.errors import SoraditError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may do the same work, and still write whole files
-    fcntl = None  # type: ignore[assignment]
+from soradit.locks import locked, try_lock, unlock
 
 INDEX = "index.jsonl"
 SUFFIX = ".safetensors"
@@ -90,11 +85,10 @@ class Shards:
 
     def claim(self, name: str) -> bool:
         """Whether the name is this process's to write: no other one has claimed it, or those are dead."""
-        return _try_lock(self._lock.fileno(), _place(name))
+        return try_lock(self._lock, _place(name))
 
     def release(self, name: str) -> None:
-        if fcntl:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, _place(name))
+        unlock(self._lock, _place(name))
 
     def indexed(self) -> list[str]:
         """All names in the index, also those whose files are gone."""
@@ -175,30 +169,9 @@ def share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None
             time.sleep(WAIT_SECONDS)
 
 
-@contextmanager
-def locked(file: IO[bytes]) -> Iterator[None]:
-    """Hold the file's byte 0, which one process at a time can."""
-    if fcntl:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
-    try:
-        yield
-    finally:
-        if fcntl:
-            fcntl.lockf(file, fcntl.LOCK_UN, 1, 0)
-
-
 def _place(name: str) -> int:
     """The byte of the lock file that stands for a name; byte 0 is the index's."""
     return 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
-
-
-def _try_lock(file: int, place: int) -> bool:
-    if fcntl:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):
-            return False
-    return True
 
 
 def _line(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 from PIL import Image
 
 from soradit.errors import SoraditError
-from soradit.files import OUTPUT_SUFFIXES, place
+from soradit.files import MAX_FPS, OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
-from soradit.media.video import read_video
+from soradit.media.video import probe_video, read_video
 from soradit.media.writing import write_video
 
 
@@ -42,8 +43,18 @@ def test_animations_hold_the_frames_at_their_rate(tmp_path: Path, suffix: str, t
     assert found.shape == frames.shape
     assert np.abs(found.astype(int) - frames).mean() < tolerance
     assert sum(durations) == pytest.approx(6 * 1000 / 16, abs=10)
+    assert probe_video(path).fps == pytest.approx(16, rel=0.02)
     with Image.open(path) as image:
         assert image.info["loop"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_are_no_faster_than_browsers(tmp_path: Path, suffix: str) -> None:
+    path, most = tmp_path / f"a{suffix}", MAX_FPS[suffix]
+    write_video(path, gradient(), fps=most)
+    assert probe_video(path).fps == pytest.approx(most, rel=0.05)
+    with pytest.raises(SoraditError, match=f"{most + 1} fps are more than players show"):
+        write_video(path, gradient(), fps=most + 1, overwrite=True)
 
 
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
@@ -125,6 +136,28 @@ def test_of_two_that_write_one_name_the_first_wins(tmp_path: Path, is_folder: bo
     with pytest.raises(SoraditError, match="exists already, made meanwhile"):
         place(second, target, overwrite=False)
     assert (target / "0000.png" if is_folder else target).read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_of_two_that_replace_one_name_both_do(tmp_path: Path, is_folder: bool) -> None:
+    target = tmp_path / "target"
+
+    def replace_often(made: Path) -> None:
+        for _ in range(50):
+            place(made, target, overwrite=True)
+
+    both = [tmp_path / "first", tmp_path / "second"]
+    for made in both:
+        if is_folder:
+            made.mkdir()
+        for file in [made / f"{i}.png" for i in range(9)] if is_folder else [made]:
+            file.write_text(made.name)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(replace_often, both))
+    said = [file.read_text() for file in (target.iterdir() if is_folder else [target])]
+    assert said in ([made.name] * len(said) for made in both)
+    assert len(said) == (9 if is_folder else 1)
     assert sorted(os.listdir(tmp_path)) == ["first", "second", "target"]
 
 

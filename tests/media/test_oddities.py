@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, ImageOps
 from test_reading import FRAMES, NUM_FRAMES, assert_same, ffmpeg, inspect, run, yuv
 
 from soradit.errors import SoraditError
-from soradit.media.video import read_video
+from soradit.media.video import probe_video, read_video
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
@@ -72,15 +72,17 @@ def test_hasty_animations_are_shown_as_browsers_do(tmp_path: Path, name: str) ->
     options = {"lossless": True} if name == "a.webp" else {}
     first.save(tmp_path / name, save_all=True, append_images=others, duration=milliseconds, **options)
     shown = np.concatenate([FRAMES] * 8).repeat([5, 1] * 24, 0)
+    if name == "a.webp":
+        assert probe_video(tmp_path / name).fps == pytest.approx(2 / 0.12)
     assert_same(read_video(tmp_path / name, fps=50)[0], shown, tolerance=8)
     assert_same(read_video(tmp_path / name, fps=50, start_seconds=2.5, num_frames=9)[0], shown[-19:-10], tolerance=8)
 
 
 def test_an_animated_webp_is_not_read_whole_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ffmpeg(tmp_path / "a.webp", "-c:v", "libwebp_anim", "-lossless", "1", "-vf", "format=bgra")
-    monkeypatch.setattr("soradit.media.decoding.MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr("soradit.media.container.MAX_BYTES", path.stat().st_size)
     assert len(read_video(path)[0]) == NUM_FRAMES
-    monkeypatch.setattr("soradit.media.decoding.MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr("soradit.media.container.MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(SoraditError, match=r"a\.webp: is longer than .* MB: convert it to MP4"):
         read_video(path)
 

@@ -89,6 +89,7 @@ def test_paths_that_cannot_be_written(tmp_path: Path, name: str, message: str) -
         (np.zeros((2, 33, 65, 3), np.uint8), 8, r"65x33; crop to 64x32"),
         (np.zeros((0, 32, 32, 3), np.uint8), 8, r"at least 1 frame"),
         (np.zeros((2, 32, 32, 3), np.uint8), float("nan"), r"positive rate"),
+        (np.zeros((2, 32, 32, 3), np.uint8), 1001, r"1001 fps are more than players show of \.mp4: 1000 are the most"),
     ],
 )
 def test_frames_that_cannot_be_written(tmp_path: Path, frames: np.ndarray, fps: float, message: str) -> None:

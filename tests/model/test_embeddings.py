@@ -66,6 +66,18 @@ def test_a_cache_that_cannot_be_written_is_done_without(weights: Path, cache: Pa
     assert text.shape[0] == 1
 
 
+def test_a_user_without_a_home_has_no_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    for _ in range(2):
+        used = encoder(weights)
+        assert used(["day"])[0].shape[0] == 1
+        assert is_loaded(used)
+
+
 def test_it_stays_small(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "MAX_ENTRIES", 3)
     used = encoder(weights)

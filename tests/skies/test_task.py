@@ -1,6 +1,7 @@
 """The folder that `soradit skies` leaves."""
 
 import json
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
     assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
     assert all(len(line["text"]) == CAPTIONS_PER_CLIP and line["scene"]["hour"] for line in lines)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(p.name for p in paths), "metadata.jsonl"])
+
+
+def test_a_process_that_is_killed_is_told_in_a_line_and_what_it_made_is_kept(tmp_path: Path) -> None:
+    others = active_children()  # of other tests
+
+    def kill_all(path: Path) -> None:
+        for process in active_children():
+            if process not in others:
+                process.kill()
+
+    with pytest.raises(SoraditError, match="was killed; clips that are done are kept: run again"):
+        render_skies(tmp_path, count=20, on_clip=kill_all, **_SMALL)
+    made = [json.loads(line)["file_name"] for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert made
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == made
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ def test_what_cannot_be_averaged_leaves_nothing(
         (trained, "-o", trained): f"{trained}: exists already; choose another folder with -o",
         (weights, "-o", tmp_path / "a"): f"{weights} has no snapshots: train with --snapshots 8",
         (trained, "-o", tmp_path / "a", "--step", 3): f"{trained} has no snapshot of step 3: use 6, 12",
-        (trained, "-o", tmp_path / "a", "--length", 0.3): "length 0.3 is out of reach: use one from 0.01 to 0.25",
     }.items():
         ended = soradit("average", *arguments)
         assert (ended.exit_code, ended.error) == (1, f"soradit: {said}")

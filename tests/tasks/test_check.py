@@ -23,8 +23,9 @@ from soradit.model.weights import GenerationConfig, save_autoencoder, save_gener
 from soradit.report import Report
 from soradit.sheet import Card, render_sheet
 from soradit.tasks.check import Checked, check, check_clip
-from soradit.tasks.encode import SEGMENT_FRAMES, encode
+from soradit.tasks.encode import encode
 from soradit.training.cache import segments_of
+from soradit.training.reading import SEGMENT_FRAMES
 
 SHARED_CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 CONFIG = GenerationConfig(height=32, width=32, num_frames=8, fps=8)

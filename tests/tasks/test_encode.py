@@ -27,10 +27,10 @@ from soradit.media.writing import write_video
 from soradit.model.autoencoder import to_float
 from soradit.model.weights import load_autoencoder, load_generation_config, load_text
 from soradit.report import Progress, Report
-from soradit.tasks import encode as encode_module
 from soradit.tasks.encode import EncodeSummary, encode, encode_folder
 from soradit.tasks.train import train
-from soradit.training import cache as cache_module
+from soradit.training import contents
+from soradit.training import reading as training_reading
 from soradit.training.cache import read_text, segments_of
 from soradit.training.config import TrainConfig
 from soradit.training.loop import LoopConfig
@@ -195,7 +195,7 @@ def test_cache_that_cannot_be_written_is_named(run: Callable[..., EncodeSummary]
 def test_long_clips_are_encoded_in_segments(
     run: Callable[..., EncodeSummary], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode_module, "SEGMENT_FRAMES", 8)
+    monkeypatch.setattr(training_reading, "SEGMENT_FRAMES", 8)
     cache = run(captions=False).cache
     clip: Clip = find_clips(folder)[0]
     assert [segment.length for segment in segments_of(clip, cache.latents_path(clip))] == [2, 2, 1]
@@ -404,9 +404,9 @@ def test_hashes_of_clips_are_kept(
     run: Callable[..., EncodeSummary], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
-    monkeypatch.setattr(cache_module, "_contents", {})
+    monkeypatch.setattr(contents, "_contents", {})
     hashed = []
-    monkeypatch.setattr(cache_module, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    monkeypatch.setattr(contents, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     (folder / "01.mp4").write_bytes((folder / "02.mp4").read_bytes())
     run()
     assert hashed == [folder / "01.mp4"]

@@ -158,6 +158,7 @@ def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytes
         (["-o", "a.mp4", "--size", "100x64"], "width 100 is not a multiple of 32: use 96"),
         (["-o", "a.mp4", "--frames", 15], "frames 15 is not a multiple of 4: use 16"),
         (["-o", "a.mp4", "--size", "4096x4096"], "are 65536 tokens, 16384 are the most"),
+        (["-o", "a.gif", "--fps", 60], "a.gif: 60 fps are more than players show of .gif: 50 are the most"),
         (["-o", "a.mp4", "--size", "0x64"], "width must be above 0, not 0"),
         (["-o", "a.mp4", "--guidance", "nan"], "guidance must be a number, not nan"),
         (["-o", "a.mp4", "--continue", "a.mp4", "--guidance", "inf"], "guidance must be a number, not inf"),
@@ -319,6 +320,8 @@ def test_a_video_goes_on(generate: Callable) -> None:
     assert (np.stack(frames[:8]) == before[:8]).all(), "what is not held is taken as it is"
     ended = generate("day", "--continue", "a.mp4", "--frames", 16, "-o", "c.mp4")
     assert "frames 16 are no more than the 16 that it goes on from" in ended.error
+    ended = generate("day", "--continue", "a.mp4", "--frames", 22, "-o", "c.mp4")
+    assert ended.error.endswith("22 are 6 more than the 16 that it goes on from, not a multiple of 4 more: use 24")
 
 
 def test_longer_than_trained(generate: Callable) -> None:
@@ -331,7 +334,8 @@ def test_longer_than_trained(generate: Callable) -> None:
     [
         (["--image", "nowhere.png"], "nowhere.png: no such file"),
         (["--continue", "nowhere.mp4"], "nowhere.mp4: no such file"),
-        (["--image", "."], ".: is not a file"),
+        (["--image", "."], ".: is a folder; give a file"),
+        (["--continue", "/dev/null"], "/dev/null: is no file"),
         (["--lora", "nowhere"], "no LoRA at nowhere: it has no adapter_config.json"),
     ],
 )
@@ -345,7 +349,9 @@ def test_advice(generate: Callable, weights: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(weights, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
     scheduler = copy / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"steps": 16}))
-    ended = generate("sky", "--steps", 2, "--negative", "x " * 100, "--guidance", 1, "--count", 2, weights=copy)
+    Path("prompts.txt").write_text("sky\nsky --steps 12\nsky --seed 1\n")
+    given = ("--steps", 2, "--negative", "x " * 100, "--guidance", 1)
+    ended = generate("--prompts", "prompts.txt", *given, "--count", 2, weights=copy)
     assert ended.exit_code == 0
     _, *notes = ended.err.splitlines()
     assert len(notes) == len(set(notes)) == 3

@@ -63,6 +63,10 @@ def test_forms_of_a_line(line: str, order: dict) -> None:
     [
         ("a --seed x", "seed 'x' is not a whole number"),
         ("a --sede 7", "sede is not known"),
+        ("a --Seed 7", "Seed is not known"),
+        ("a --guidance-scale 7", "guidance-scale is not known"),
+        ("a storm --really", "really is not known"),
+        ("a storm --seed", "seed '' is not a whole number"),
         ("a --size 7", "size '7' is not WIDTHxHEIGHT"),
         ("{", "^not JSON: Expecting property name enclosed in double quotes at character 2$"),
         ('{"prompt": ' + "[" * 100_000, "not JSON"),

@@ -43,8 +43,8 @@ def test_merged_weights_generate_what_lora_does(soradit: Callable, weights: Path
         "base": ("--weights", weights),
     }
     for name, options in variants.items():
-        exact = ("--precision", "float32", "-o", tmp_path / f"{name}.png")
-        assert soradit("generate", "a red sunset", *options, *exact).exit_code == 0
+        exact = (*options, "--precision", "float32")
+        assert soradit("generate", "a red sunset", *exact, "-o", tmp_path / f"{name}.png").exit_code == 0
     assert deviation(tmp_path / "merged.png", tmp_path / "lora.png") < 0.2
     assert deviation(tmp_path / "merged.png", tmp_path / "base.png") > 2
 

@@ -39,6 +39,23 @@ def test_a_replay_is_equal_byte_for_byte(soradit: Callable, weights: Path, here:
     assert Path("a-replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_replay_is_in_the_precision_of_the_video_or_says_so(
+    soradit: Callable, weights: Path, here: Path, precision: str
+) -> None:
+    given = ("-o", "b.mp4", "--precision", precision, "--weights", weights)
+    assert soradit("generate", "day", *given).exit_code == 0
+    assert read_about(Path("b.mp4"))["precision"] == precision
+    ended = soradit("replay", "b.mp4", "--weights", weights)
+    is_equal = Path("b-replay.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    said = f"it was made in {precision}, this is "
+    assert is_equal != (said in ended.err)
+    assert is_equal or precision != "float32"
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    ended = soradit("replay", "b.mp4", "-o", "c.mp4", "--precision", other, "--weights", weights)
+    assert read_about(Path("c.mp4"))["precision"] == other
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_every_form_says_how_it_was_made(soradit: Callable, weights: Path, here: Path, suffix: str) -> None:
     given = ("--seed", 7, "--negative", "dunkel 🌒", "--frames", 8, "--weights", weights)

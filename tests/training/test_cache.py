@@ -12,17 +12,8 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.cache import (
-    CONTENTS,
-    Cache,
-    Segment,
-    content_hash,
-    keep_contents,
-    read_text,
-    save_latents,
-    save_text,
-    segments_of,
-)
+from soradit.training.cache import Cache, Segment, read_text, save_latents, save_text, segments_of
+from soradit.training.contents import CONTENTS, content_hash, keep_contents
 from soradit.training.randomness import draw_indices, generator
 from soradit.training.shards import Shards
 from soradit.training.transformer import Windows

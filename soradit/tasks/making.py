@@ -1,0 +1,192 @@
+"""Jobs -> videos in memory: the weights loaded once, and neighbours denoised together.
+
+Nothing large is imported before there is a job that fits the weights, going by their configs.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soradit.errors import SoraditError
+from soradit.imports import quick_imports
+from soradit.model.config import load_autoencoder_config, load_generation_config
+from soradit.model.folder import find_weights, identity, lora_fingerprint, parse_lora, verify
+from soradit.report import Report
+from soradit.tasks.jobs import Job
+from soradit.tasks.requests import advice_on, request_of, require_fitting
+
+if TYPE_CHECKING:
+    from soradit.diffusion.sampler import Step
+    from soradit.pipeline import Pipeline
+    from soradit.video import Request, Video
+
+ADVICE_REMEMBERED = 100
+"""Lines that were told and are not told again; a list of prompts may be endless."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakingConfig:
+    """How to make videos, whichever they are."""
+
+    weights: str | None = None
+    """A folder; None is the bundled one."""
+    lora: tuple[str, ...] = ()
+    """Each ``DIR`` or ``DIR:STRENGTH``, merged into the weights' transformer."""
+    expected_weights: str | None = None
+    """Refuse weights that are not those of this hash."""
+    expected_precision: str | None = None
+    """Tell where another is taken."""
+    expected_start: str | None = None
+    """Refuse another beginning (image, or video to go on from) than that of this hash."""
+    device: str = "auto"
+    precision: str = "auto"
+    offload: bool = False
+    batch_size: int | None = None
+    one_prompt: bool = False
+    """All videos are of the first one's prompt: another process may embed it meanwhile."""
+
+
+class Maker:
+    """Makes videos with one pipeline, which is loaded when the first is to be made.
+
+    ``fail`` is told of each job that can't be made, and may raise; the others go on.
+    """
+
+    def __init__(self, config: MakingConfig, report: Report, fail: Callable[[SoraditError, Job], None]) -> None:
+        self.config, self.report, self.fail = config, report, fail
+        self.advised: deque[str] = deque(maxlen=ADVICE_REMEMBERED)
+
+    @cached_property
+    def folder(self) -> Path:
+        return find_weights(self.config.weights)
+
+    @cached_property
+    def pipeline(self) -> "Pipeline":
+        """The weights' files are read, and their hashes compared, while torch is being imported."""
+        config, folder = self.config, self.folder
+        self.report.note(f"loading {'the bundled weights' if config.weights is None else folder}")
+        with ThreadPoolExecutor(1) as reader, self.report.progress("loading", 2) as progress:
+            verified = reader.submit(verify, folder)
+            progress.update(0, "importing torch")
+            with self.report.phase("importing"), quick_imports():
+                from soradit.pipeline import Pipeline
+            progress.update(1, "reading weights")
+            with self.report.phase("reading weights"):
+                pipeline = Pipeline.load(
+                    folder,
+                    device=config.device,
+                    precision=config.precision,
+                    offload=config.offload,
+                    hashes=verified.result(),
+                    report=self.report,
+                )
+        self._compare_precision(pipeline)
+        if config.lora:
+            from soradit.model.lora import load_lora, trained_elsewhere
+
+            pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
+            for text in trained_elsewhere(list(config.lora), identity(verified.result(), "transformer")):
+                self.report.note(text)
+            pipeline.familiar = None  # what LoRA learnt from, nothing says
+            named = (parse_lora(spec) for spec in config.lora)
+            pipeline.identity += "".join(f"+{lora_fingerprint(lora)}:{strength:g}" for lora, strength in named)
+        if config.expected_weights not in (None, pipeline.identity):
+            raise SoraditError(
+                f"it was made with weights {config.expected_weights}, and {folder} are {pipeline.identity}: "
+                "name the right ones with --weights and --lora, or give --force"
+            )
+        return pipeline
+
+    def _compare_precision(self, pipeline: "Pipeline") -> None:
+        from soradit.device import name_of
+
+        expected, taken = self.config.expected_precision, name_of(pipeline.precision)
+        if expected not in (None, taken):
+            self.report.note(f"it was made in {expected}, this is {taken} (--precision): it may differ a little")
+
+    def batches(self, jobs: Iterable[Job]) -> "Iterator[list[tuple[Job, Request]]]":
+        """Neighbours that may go through the transformer together, less the jobs that can't be made."""
+        fitting = self._fitting(jobs)
+        if (first := next(fitting, None)) is None:
+            return
+        for spec in self.config.lora:
+            parse_lora(spec)
+        pipeline, requests = self._pipeline_for(first), self._requests(chain([first], fitting))
+        yield from pipeline.batches(requests, of=lambda pair: pair[1], batch_size=self.config.batch_size)
+
+    def videos(self, batch: "list[tuple[Job, Request]]") -> "Iterator[tuple[Job, Video]]":
+        """One pass through the transformer; where that fails, each alone, so that one fails alone."""
+        jobs, requests = [job for job, _ in batch], [request for _, request in batch]
+        what = jobs[0].output.name if len(jobs) == 1 else f"{len(jobs)} videos"
+        steps = requests[0].settings.steps if requests[0].settings else 0
+        with self.report.progress(f"generating {what}", steps) as progress:
+
+            def on_step(step: "Step") -> None:
+                progress.update(step.done)
+                if progress.shows:
+                    progress.show(self.pipeline.decode(step.x0[0, :1])[0])
+
+            try:
+                videos = self.pipeline.together(requests, on_step=on_step)
+            except SoraditError as error:
+                if len(batch) == 1:
+                    self.fail(error, jobs[0])
+                    return
+                videos = None
+        if videos is not None:
+            yield from zip(jobs, videos, strict=True)
+        else:
+            for pair in batch:
+                yield from self.videos([pair])
+
+    def _fitting(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The jobs, less those that don't fit the weights going by their configs."""
+        own, token_size = load_generation_config(self.folder), load_autoencoder_config(self.folder).token_size
+        for job in jobs:
+            try:
+                require_fitting(job, own, token_size)
+            except SoraditError as error:
+                self.fail(error, job)
+            else:
+                yield job
+
+    def _requests(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, Request]]":
+        """The jobs with what they begin with, less those whose settings don't fit; before any work on them."""
+        for job in jobs:
+            try:
+                request = request_of(job, self.pipeline, expected_start=self.config.expected_start)
+            except SoraditError as error:
+                self.fail(error, job)
+            else:
+                with self.report.phase("embedding prompts"), self._live("embedding the prompt"):
+                    advice = list(advice_on(request, self.pipeline))
+                for text in advice:
+                    if text not in self.advised:  # once for all of --count, or of a list
+                        self.report.note(text)
+                        self.advised.append(text)
+                yield job, request
+
+    def _pipeline_for(self, job: Job) -> "Pipeline":
+        """The pipeline, and where the job's prompt is the only one, its embedding, made meanwhile."""
+        if not self.config.one_prompt:
+            return self.pipeline
+        from soradit.model.meanwhile import embedded_meanwhile
+
+        with embedded_meanwhile(self.folder, ["", job.prompt, job.negative]) as wait:
+            pipeline = self.pipeline
+            with self.report.phase("waiting for embeddings"), self._live("embedding the prompt"):
+                wait()
+        return pipeline
+
+    @contextmanager
+    def _live(self, what: str) -> Iterator[None]:
+        """Say on a terminal what it waits for."""
+        with self.report.progress(what, 1) as progress:
+            progress.update(0)
+            yield
