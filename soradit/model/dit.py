@@ -203,7 +203,7 @@ def widen(dit: DiT, latent_channels: int) -> DiT:
     wide, before = DiT(replace(dit.config, latent_channels=latent_channels)), dit.config.latent_channels
     added = latent_channels - before
     tensors = dit.state_dict()
-    latents, place = tensors["embed.weight"].split([before, 4 * FRAME_HARMONICS], dim=1)
+    latents, place = tensors["embed.weight"].tensor_split([before], dim=1)
     tensors["embed.weight"] = torch.cat([F.pad(latents, (0, added)), place], dim=1)
     tensors["out.weight"] = F.pad(tensors["out.weight"], (0, 0, 0, added))
     tensors["out.bias"] = F.pad(tensors["out.bias"], (0, added))

@@ -69,8 +69,8 @@ def generate(
 ) -> Iterator[Made]:
     """Make the videos, loading the weights once, and yield each as it is on disk.
 
-    Jobs are taken as they are needed. One that can't be made is noted, and the others go on. Raises SoraditError at
-    the end if there were such, and at once for weights or a device that can't be used.
+    Jobs are taken as they are needed. One that can't be made is noted, and the others go on: SoraditError at the end
+    if there were such. Raises it at once without ``keep_going``, and for weights or a device that can't be used.
     """
     work = _Work(config, report or Report())
     for is_there, alike in groupby(work.writable(jobs), key=work.is_there):

@@ -1,6 +1,6 @@
 """A job -> what the pipeline is asked for, and what a person would want to know of it first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def request_of(job: Job, pipeline: "Pipeline", *, expected_start: str | None = N
     from soradit.media.video import read_image
     from soradit.video import Request, start_hash
 
-    overrides, start = dict(job.overrides), None
+    overrides, start = job.overrides, None
     if job.image is not None:
         settings = pipeline.with_overrides(**overrides)
         start = read_image(job.image, size=(settings.height, settings.width))[None]
@@ -58,12 +58,13 @@ def request_of(job: Job, pipeline: "Pipeline", *, expected_start: str | None = N
     return request
 
 
-def _read_beginning(path: Path, overrides: dict[str, Any], pipeline: "Pipeline") -> "tuple[dict[str, Any], np.ndarray]":
+def _read_beginning(path: Path, given: Mapping[str, Any], pipeline: "Pipeline") -> "tuple[dict[str, Any], np.ndarray]":
     """A video to go on from, in the size, rate and length that follow from it where the job sets no others."""
     from soradit.media.video import probe_video, read_video
 
     info = probe_video(path)
-    _, unit_height, unit_width = pipeline.autoencoder.config.token_size
+    overrides = dict(given)
+    unit_frames, unit_height, unit_width = pipeline.autoencoder.config.token_size
     for name, value in (
         ("height", info.height // unit_height * unit_height or unit_height),
         ("width", info.width // unit_width * unit_width or unit_width),
@@ -73,7 +74,7 @@ def _read_beginning(path: Path, overrides: dict[str, Any], pipeline: "Pipeline")
             overrides[name] = value
     settings = pipeline.with_overrides(**overrides)
     start, _ = read_video(path, fps=settings.fps, size=(settings.height, settings.width))
-    if len(start) < pipeline.autoencoder.config.token_size[0]:
+    if len(start) < unit_frames:
         raise SoraditError(f"{path} has {len(start)} frames: too few to go on from; give one of them as --image")
     if overrides.get("num_frames") is None:
         overrides["num_frames"] = len(start) + pipeline.frames_after(start)
