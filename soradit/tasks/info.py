@@ -18,6 +18,8 @@ def info(
         from soradit.media.tags import read_about
 
         return read_about(what)
+    if what is not None and what.suffix and not what.exists():
+        raise SoraditError(f"{what}: no such file")
     folder = find_weights(what)
     own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
     settings = own.with_overrides(height=height, width=width, num_frames=num_frames)

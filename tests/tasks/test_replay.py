@@ -140,6 +140,11 @@ def test_info_of_a_video(soradit: Callable, here: Path) -> None:
     assert "seed                     7" in lines
 
 
+def test_info_of_a_video_that_is_missing(soradit: Callable, here: Path) -> None:
+    ended = soradit("info", "missing.mp4")
+    assert (ended.exit_code, ended.error) == (1, "soradit: missing.mp4: no such file")
+
+
 def test_info_of_weights(soradit: Callable, weights: Path) -> None:
     from soradit.model.weights import load_autoencoder, load_transformer
 
