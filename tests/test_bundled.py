@@ -54,3 +54,9 @@ def test_it_moves(videos):
 def test_seeds_differ(videos):
     for first, second in videos.values():
         assert np.abs(first.frames.astype(int) - second.frames.astype(int)).mean() > 1
+
+
+@pytest.mark.parametrize(("prompt", "is_far"), [("a cat playing piano", True), ("a red sunset over the sea", False)])
+def test_a_prompt_for_what_they_do_not_know_is_far(pipeline: Pipeline, prompt: str, is_far: bool) -> None:
+    assert pipeline.familiar is not None
+    assert pipeline.familiar.is_far(pipeline.text_encoder([prompt])[1]) == is_far
