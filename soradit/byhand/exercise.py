@@ -23,7 +23,7 @@ from soradit.model.autoencoder import LinearReLU
 from soradit.model.conditioning import Modulation, concatenate_conditions
 from soradit.model.dit import FeedForward, attend, modulate
 from soradit.training.config import LoopConfig
-from soradit.training.state import adamw
+from soradit.training.optimizer import adamw
 
 PROMPT = "sora is sky"
 T = 3
@@ -233,7 +233,7 @@ def _train(
 ) -> Trained:
     """One step of the product's optimizer."""
     config = LoopConfig(steps=1, batch_size=1, learning_rate=LEARNING_RATE, weight_decay=0.0)
-    optimizer = adamw(transformer, config)
+    optimizer = adamw(list(transformer.parameters()), config)
     parameters = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     shown = {name: getattr(forward, name) for name in GRADIENTS_OF}
     for value in shown.values():

@@ -125,7 +125,7 @@ LESSON = (
         code=(
             "diffusion/process.py Process.loss",
             "diffusion/process.py Process.error",
-            "training/state.py adamw",
+            "training/optimizer.py adamw",
             "training/state.py TrainState.apply_gradients",
         ),
         equations=(

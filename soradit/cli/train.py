@@ -40,6 +40,9 @@ def train(
     steps: Annotated[int, typer.Option(help="Updates of the weights, in all.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 8,
     accumulate: Annotated[int, typer.Option(help="Take a step's clips in so many parts, to save memory.")] = 1,
+    optimizer: Annotated[
+        str, typer.Option(metavar="adamw|muon", help="muon learns more a step, and a step takes longer.")
+    ] = "adamw",
     lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps until the learning rate is at its highest.")] = 100,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
@@ -127,6 +130,7 @@ def train(
         steps=steps,
         batch_size=batch_size,
         accumulate=accumulate,
+        optimizer=optimizer,
         learning_rate=lr,
         warmup_steps=warmup,
         ema_decay=ema,

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from soradit.device import is_faster_written_out
 from soradit.model.conditioning import Conditioning, Modulation
 from soradit.model.norm import RMSNorm
 
@@ -80,6 +81,8 @@ def attend(
 
     Vaswani et al. 2017 (arXiv 1706.03762), equation 1. With the identity matrix as values, the weights themselves.
     """
+    if torch.is_grad_enabled() and is_faster_written_out(k.device, k.shape[-2]):
+        return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v)
 
 

@@ -128,6 +128,8 @@ def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> Non
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
     if loop.accumulate > 1 and config.component == "text_encoder":
         raise UsageError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.optimizer == "muon" and (config.component != "transformer" or config.lora is not None or config.shard):
+        raise UsageError("--optimizer muon is for --component transformer without --lora or --shard")
     if loop.snapshots and (config.component != "transformer" or config.lora is not None):
         raise UsageError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):

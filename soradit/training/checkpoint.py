@@ -126,7 +126,7 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
     """Put a saved state back, in place. Raises SoraditError when files are damaged or don't fit."""
     about = read_state(checkpoint)
     try:
-        _begin_optimizer(state)
+        _begin_adamw(state)
         parts = _tensors(state)
         saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in parts}
         for name, tensors in parts.items():
@@ -150,23 +150,26 @@ def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
 
 
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
-    """The optimizer's state, in place, by the names of the parameters that it belongs to."""
+    """The optimizers' state, in place, by the names of the parameters that it belongs to."""
+    of = {parameter: tensors for optimizer in state.optimizers for parameter, tensors in optimizer.state.items()}
     return {  # numbers as vectors of one: joining shards loses tensors without a dimension
         f"{name}.{key}": torch.atleast_1d(value)
         for name, parameter in state.trained.items()
-        for key, value in state.optimizer.state[parameter].items()
+        for key, value in of.get(parameter, {}).items()
     }
 
 
-def _begin_optimizer(state: TrainState) -> None:
+def _begin_adamw(state: TrainState) -> None:
     """Give it the tensors that it has from its first step on."""
-    for parameter in state.trained.values():
-        if not state.optimizer.state[parameter]:
-            state.optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-                "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-            }
+    for optimizer in state.optimizers:
+        if isinstance(optimizer, torch.optim.AdamW):
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+                if not optimizer.state[parameter]:
+                    optimizer.state[parameter] = {
+                        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                        "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+                        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+                    }
 
 
 @torch.no_grad()

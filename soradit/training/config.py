@@ -43,6 +43,9 @@ OF_TRANSFORMER = {
 """Settings that no other component has."""
 
 
+OPTIMIZERS = ("adamw", "muon")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How to train; saved in each checkpoint, so that a run is resumed as it began."""
@@ -52,6 +55,8 @@ class LoopConfig:
     """Clips a step, of all processes together."""
     accumulate: int = 1
     """Parts that each process takes its share of a batch in, one after another, to save memory."""
+    optimizer: str = "adamw"
+    """One of OPTIMIZERS; ``muon`` trains the matrices of the transformer's blocks, and AdamW all else."""
     learning_rate: float = 1e-3
     """At its highest, after the warm-up."""
     warmup_steps: int = 100
@@ -77,6 +82,8 @@ class LoopConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name.replace('_', '-')} must be above 0, not {value}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UsageError(f"optimizer {self.optimizer} is not known: use {' or '.join(OPTIMIZERS)}")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema must be from 0 to less than 1, not {self.ema_decay}")
         for name in ("warmup_steps", "snapshots"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import whole
+from soradit.training.optimizer import optimizers_of
 from soradit.training.snapshots import LENGTHS, decay
 
 
@@ -18,7 +19,7 @@ class TrainState:
     """All that the next step depends on, beside its data: what a checkpoint holds."""
 
     model: nn.Module
-    optimizer: torch.optim.AdamW
+    optimizers: list[torch.optim.Optimizer]
     ema: dict[str, Tensor]
     """The average of everything that is trained, by the model's names."""
     tracked: dict[float, dict[str, Tensor]] = field(default_factory=dict)
@@ -37,7 +38,7 @@ class TrainState:
             return {name: parameter.detach().clone() for name, parameter in trained_parameters(model).items()}
 
         tracked = {length: average() for length in LENGTHS} if config.snapshots else {}
-        return cls(model=model, optimizer=adamw(model, config), ema=average(), tracked=tracked)
+        return cls(model=model, optimizers=optimizers_of(model, config), ema=average(), tracked=tracked)
 
     def apply_gradients(self, loss: Tensor, config: LoopConfig) -> dict[str, float | Tensor]:
         """Update the weights and their average by the gradients that are there; nothing here waits for the device.
@@ -45,13 +46,15 @@ class TrainState:
         A step whose ``loss`` or gradient is not finite is not taken.
         """
         rate = self.rate_scale * learning_rate(self.step, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
         norm = whole(nn.utils.clip_grad_norm_(self.trained.values(), config.max_gradient_norm))
-        # As torch's own gradient scaler does it: a fused optimizer looks at this on the device, and skips the step.
-        self.optimizer.found_inf = (~(loss.isfinite() & norm.isfinite())).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        # As torch's own gradient scaler does it: an optimizer looks at this on the device, and skips the step.
+        found_inf = (~(loss.isfinite() & norm.isfinite())).float()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["share"]
+            optimizer.found_inf = found_inf  # type: ignore[attr-defined]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self._average(self.ema, min(config.ema_decay, (1 + self.step) / (10 + self.step)))
         self.step += 1
         for length, average in self.tracked.items():
@@ -93,19 +96,3 @@ def learning_rate(step: int, config: LoopConfig) -> float:
     warmup_steps = max(1, min(config.warmup_steps, config.steps // 10))
     warmup = min(1.0, (step + 1) / warmup_steps)
     return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-
-
-def adamw(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """The optimizer of every parameter that is not frozen (Loshchilov & Hutter 2019, arXiv 1711.05101).
-
-    A model's ``rate_of(parameter)``, if it has one, is the share of the learning rate that a parameter is trained at.
-    """
-    rate_of = getattr(model, "rate_of", lambda parameter: 1.0)
-    alike: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in trained_parameters(model).values():
-        weight_decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-        alike.setdefault((weight_decay, rate_of(parameter)), []).append(parameter)
-    groups = [{"params": same, "weight_decay": decayed, "share": share} for (decayed, share), same in alike.items()]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-    optimizer.grad_scale = None  # type: ignore[attr-defined]  # which found_inf belongs with, unused here
-    return optimizer

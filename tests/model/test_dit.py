@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from soradit.device import MAX_TOKENS_WRITTEN_OUT
 from soradit.model.config import PRESETS
 from soradit.model.dit import (
     Attention,
     Block,
     DiT,
     DiTConfig,
+    attend,
     modulate,
     place_in_frame,
     rotary_angles,
@@ -159,3 +161,15 @@ def test_presets_have_the_sizes_of_the_paper(preset: str, millions: float) -> No
 def test_width_must_be_a_multiple_of_heads() -> None:
     with pytest.raises(ValueError, match="width 50 is not a multiple of heads 4"):
         DiTConfig(width=50, heads=4)
+
+
+@pytest.mark.parametrize("tokens", [7, MAX_TOKENS_WRITTEN_OUT + 1])
+def test_attention_is_the_same_in_training_as_in_generating(tokens: int) -> None:
+    q, k, v = (torch.randn(1, 1, n, 12, requires_grad=True) for n in (5, tokens, tokens))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trained = attend(q, k, v)
+        with torch.no_grad():
+            generated = attend(q, k, v)
+    torch.testing.assert_close(trained, generated, atol=0.03, rtol=0.03)
+    fused = "ScaledDotProduct" in type(trained.grad_fn).__name__
+    assert fused == (tokens > MAX_TOKENS_WRITTEN_OUT)

@@ -85,13 +85,13 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, component: str) -> None:
-    unbroken = start(run=tmp_path / "unbroken", component=component)
+@pytest.mark.parametrize("options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}])
+def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, options: dict) -> None:
+    unbroken = start(run=tmp_path / "unbroken", **options)
     for _ in range(LOOP.steps - 1):
         with pytest.raises(StateSaved):
-            start(component=component, max_hours=1e-9)
-    resumed = start(component=component)
+            start(**options, max_hours=1e-9)
+    resumed = start(**options)
     before, after = tensors(unbroken), tensors(resumed)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -233,6 +233,8 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"component": "magic"}, "component magic is not known: use transformer, vae, decoder, text_encoder"),
         ({"preset": "huge"}, "preset huge is not known: use tiny"),
         ({"process": "magic"}, "process magic is not known: use flow or noise"),
+        ({"optimizer": "magic"}, "optimizer magic is not known: use adamw or muon"),
+        ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
         ({"num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"component": "vae", "num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"width": 40}, "width 40 is not a multiple of 32: use 32"),
