@@ -23,6 +23,8 @@ ABANDONED_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
 OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
+FIRST_FRAME = "0000.png"
+"""In a folder of frames."""
 
 
 def write_whole(path: Path, text: str) -> None:

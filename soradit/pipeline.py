@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from soradit.diffusion.sampler import (
 )
 from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
+from soradit.model.config import continued_grid, frames_after, held_latents
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
 from soradit.model.familiar import Familiar, load_familiar
@@ -153,7 +153,7 @@ class Pipeline:
     def together(self, requests: list[Request], *, on_step: OnStep = lambda step: None) -> list[Video]:
         """The whole way from noise to video, for requests of one kind."""
         try:
-            noise, known, settings = self._noise(requests), self._known(requests), self._settings(requests[0])
+            noise, known, settings = self._noise(requests), self._known(requests), self.settings_of(requests[0])
             process = PROCESSES[settings.process]()
             predict = self._predictor(requests, settings)
             first = continuing(predict, known, process) if known is not None else predict
@@ -185,28 +185,21 @@ class Pipeline:
 
     def grid(self, request: Request) -> tuple[int, int, int]:
         """Latent frames, height and width to denoise for a request; SoraditError for a size that does not fit."""
-        settings, start = self._settings(request), request.start
+        settings, start = self.settings_of(request), request.start
         if start is not None and start.shape[1:] != (settings.height, settings.width, 3):
             raise SoraditError(f"a beginning of shape {start.shape} is none for {settings.width}x{settings.height}")
+        token_size = self.autoencoder.config.token_size
         if start is None or len(start) < self._token_frames:
-            return latent_grid(settings, self.autoencoder.config.token_size, window=self._window)
-        new = settings.num_frames - len(start)
-        if new <= 0:
-            raise SoraditError(f"frames {settings.num_frames} are no more than the {len(start)} that it goes on from")
-        if new % (unit := self._token_frames):
-            nearest = len(start) + max(unit, round(new / unit) * unit)
-            raise SoraditError(
-                f"frames {settings.num_frames} are {new} more than the {len(start)} that it goes on from, "
-                f"not a multiple of {unit} more: use {nearest}"
-            )
-        held = self._held(start) * self._token_frames
-        return latent_grid(
-            replace(settings, num_frames=held + new), self.autoencoder.config.token_size, window=self._window
-        )
+            return latent_grid(settings, token_size, window=self._window)
+        return continued_grid(settings, token_size, window=self._window, before=len(start))
 
     def frames_after(self, start: UInt8[np.ndarray, "T H W 3"]) -> int:
         """How many frames one window adds to those that a video goes on from."""
-        return (self._window - self._held(start)) * self._token_frames
+        return frames_after(len(start), self._token_frames, self._window)
+
+    def settings_of(self, request: Request) -> GenerationConfig:
+        """The request's, or else the weights' own."""
+        return request.settings or self.defaults
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "t h w c"]) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -271,7 +264,7 @@ class Pipeline:
         return latents[:, :held] if len(start) < size else latents[:, -held:]
 
     def _video(self, request: Request, latents: Float[Tensor, "t h w c"]) -> Video:
-        settings, start = self._settings(request), request.start
+        settings, start = self.settings_of(request), request.start
         with self.report.phase("decoding"):
             frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
@@ -288,9 +281,6 @@ class Pipeline:
             if self.offload:
                 module.to("cpu")
 
-    def _settings(self, request: Request) -> GenerationConfig:
-        return request.settings or self.defaults
-
     @property
     def _token_frames(self) -> int:
         return self.autoencoder.config.token_size[0]
@@ -300,14 +290,13 @@ class Pipeline:
         return self.defaults.window(self._token_frames)
 
     def _held(self, start: np.ndarray) -> int:
-        """Latent frames of a beginning that are held: half a window sees what it was, and denoises what comes."""
-        return max(1, min(len(start) // self._token_frames, self._window // 2))
+        return held_latents(len(start), self._token_frames, self._window)
 
     def _kind(self, request: Request) -> tuple[GenerationConfig, int | None, int]:
         """What requests must have in common to be denoised together, and how many of them may be."""
         t, h, w = self.grid(request)
         fitting = 1 if self.device.type == "cpu" else max(1, MAX_TOKENS // (min(t, self._window) * h * w))
-        return self._settings(request), None if request.start is None else len(request.start), fitting
+        return self.settings_of(request), None if request.start is None else len(request.start), fitting
 
 
 def go_on(

@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 import soradit
-from soradit.errors import SoraditError
 from soradit.media.writing import write_video
-from soradit.model.weights import GenerationConfig
+from soradit.model.config import GenerationConfig, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,7 @@ class Request:
     among its ``num_frames``."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise SoraditError(f"seed {self.seed} is not from 0 to 2^63 - 1")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

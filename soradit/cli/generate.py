@@ -165,6 +165,7 @@ def generate(
     exit_on_sigterm()
 
     from soradit.console import Terminal
+    from soradit.model.folder import parse_lora
     from soradit.tasks.generate import GenerateConfig
     from soradit.tasks.generate import generate as run
     from soradit.tasks.jobs import choose_shard, plan, read_orders
@@ -189,7 +190,7 @@ def generate(
     )
     config = GenerateConfig(
         weights=weights,
-        lora=tuple(lora or ()),
+        lora=tuple(map(parse_lora, lora or ())),
         device=device,
         precision=precision,
         offload=offload,

@@ -24,9 +24,8 @@ def merge(
     from soradit.model.folder import parse_lora
 
     look_first(weights=weights)
-    for spec in lora:
-        parse_lora(spec)
+    loras = [parse_lora(spec) for spec in lora]
 
     from soradit.tasks.merge import merge as run
 
-    print_line(str(run(lora, output, weights=weights, report=Terminal())))
+    print_line(str(run(loras, output, weights=weights, report=Terminal())))

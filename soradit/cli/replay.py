@@ -75,6 +75,7 @@ def replay(
     exit_on_sigterm()
 
     from soradit.console import Terminal
+    from soradit.model.folder import parse_lora
     from soradit.tasks.generate import GenerateConfig
     from soradit.tasks.replay import replay as run
 
@@ -97,7 +98,7 @@ def replay(
         force=force,
         config=GenerateConfig(
             weights=weights,
-            lora=tuple(lora or ()),
+            lora=tuple(map(parse_lora, lora or ())),
             device=device,
             precision=precision,
             offload=offload,

@@ -78,11 +78,14 @@ def open_container(path: Path, formats: str = FORMATS) -> Iterator[tuple[Header,
         if not path.stat().st_size:
             raise Damaged("not a readable file: it is empty")
         if size := animation_size(file):
+            if "webp" not in formats.split(","):
+                raise Damaged("is animated, not a still image")
             yield _webp_header(path, file, *size), lambda _: _decode_webp(file)
         else:
             with _opened(file, formats) as container:
                 stream = _largest_stream(container)
-                yield _header(container, stream), partial(_decode, container, stream)
+                header = _header(container, stream)
+                yield header, partial(_decode, container, stream, header)
 
 
 @contextmanager
@@ -183,20 +186,22 @@ def _stream_seconds(stream: VideoStream) -> float | None:
     return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
 
 
-def _decode(container: InputContainer, stream: VideoStream, seek_seconds: float | None) -> Iterator[av.VideoFrame]:
+def _decode(
+    container: InputContainer, stream: VideoStream, header: Header, seek_seconds: float | None
+) -> Iterator[av.VideoFrame]:
     if seek_seconds is None:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "FRAME"
     else:
         container.seek(round(seek_seconds / (stream.time_base or 1)), stream=stream)
-    frames = _decode_packets(container, stream)
-    return unhurried(frames) if container.format.name == "gif" else frames
+    frames = _decode_packets(container, stream, header)
+    return unhurried(frames) if header.container == "gif" else frames
 
 
-def _decode_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def _decode_packets(container: InputContainer, stream: VideoStream, header: Header) -> Iterator[av.VideoFrame]:
     decode = _decoder(stream)
     for packet in container.demux(stream):
-        if packet.is_corrupt and container.format.name not in _JUMPING_FORMATS:
+        if packet.is_corrupt and not header.may_jump:
             raise Damaged("damaged: cut off inside a frame")
         if packet.size or packet.dts is None:  # one without content goes on showing the frame before; the last one ends
             yield from decode(packet)

@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from soradit.errors import SoraditError
+from soradit.files import FIRST_FRAME
 from soradit.media.decoding import open_video
 
 NEEDED = {"soradit": str, "weights": str, "prompt": str, "negative": str, "seed": int}
@@ -19,7 +20,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
     Raises SoraditError when it doesn't say, or is not a readable video.
     """
-    first = path / "0000.png" if path.is_dir() else path
+    first = path / FIRST_FRAME if path.is_dir() else path
     try:
         about = json.loads(_image_comment(first) if first.suffix.lower() in IMAGES else _video_comment(first))
     except (ValueError, RecursionError):

@@ -110,6 +110,12 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
         return next(frames)
 
 
+def read_folder(folder: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "T H W 3"]:
+    """Return a folder of frames, 0000.png, 0001.png, ..., as uint8 RGB (T, H, W, 3); ``size`` as for ``read_image``."""
+    paths = sorted(folder.glob("*.png"), key=lambda path: (len(path.name), path.name))
+    return np.stack([read_image(path, size=size) for path in paths])
+
+
 def early_seconds(tick_seconds: float) -> float:
     """How much earlier than it says a frame may be shown: as its time may have been rounded, and a little more."""
     return min(ROUNDED_SECONDS, tick_seconds / 2) + 1e-6

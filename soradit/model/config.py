@@ -102,6 +102,44 @@ class GenerationConfig:
             raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
 
 
+def check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed} is not from 0 to 2^63 - 1")
+
+
+def held_latents(before: int, token_frames: int, window: int) -> int:
+    """Latent frames that are held of the ``before`` frames that a video begins with.
+
+    Half a window sees what was, and denoises what comes.
+    """
+    return max(1, min(before // token_frames, window // 2))
+
+
+def frames_after(before: int, token_frames: int, window: int) -> int:
+    """How many frames one window adds to the ``before`` frames that a video goes on from."""
+    return (window - held_latents(before, token_frames, window)) * token_frames
+
+
+def continued_grid(
+    settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int, before: int
+) -> tuple[int, int, int]:
+    """Latent frames, height and width to denoise for a video that goes on from ``before`` frames, the held included.
+
+    Raises SoraditError when what is added is not a whole number of tokens.
+    """
+    unit, new = token_size[0], settings.num_frames - before
+    goes_on = f"the {before} that it goes on from"
+    if new <= 0:
+        raise SoraditError(f"frames {settings.num_frames} are no more than {goes_on}: use {before + unit} or more")
+    if new % unit:
+        nearest = before + max(unit, round(new / unit) * unit)
+        raise SoraditError(
+            f"frames {settings.num_frames} are {new} more than {goes_on}, not a multiple of {unit} more: use {nearest}"
+        )
+    denoised = held_latents(before, unit, window) * unit + new
+    return latent_grid(replace(settings, num_frames=denoised), token_size, window=window)
+
+
 def latent_grid(
     settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int | None = None
 ) -> tuple[int, int, int]:

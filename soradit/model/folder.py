@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import soradit
 from soradit.errors import SoraditError
@@ -92,19 +93,27 @@ def fingerprint(folder: Path, *components: str) -> str:
     return identity(hash_files(folder, components), *components)
 
 
-def parse_lora(spec: str) -> tuple[Path, float]:
+class Lora(NamedTuple):
+    """A folder of LoRA, and how much of it to add: 1 is as it was trained."""
+
+    folder: Path
+    strength: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """16 digits of a hash of what it holds, whatever its folder is called."""
+        files = (self.folder / name for name in (LORA_CONFIG, LORA_TENSORS))
+        return sha256_of(*files)[:16]
+
+
+def parse_lora(spec: str) -> Lora:
     """``DIR`` or ``DIR:STRENGTH``; raises SoraditError when there is no LoRA."""
     match = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", spec)
-    folder, strength = (Path(match[1]), float(match[2])) if match else (Path(spec), 1.0)
+    lora = Lora(Path(match[1]), float(match[2])) if match else Lora(Path(spec))
     for name in (LORA_CONFIG, LORA_TENSORS):
-        if not (folder / name).is_file():
-            raise SoraditError(f"no LoRA at {folder}: it has no {name}")
-    return folder, strength
-
-
-def lora_fingerprint(folder: Path) -> str:
-    """16 digits of a hash of what it holds, whatever its folder is called."""
-    return hashlib.sha256((folder / LORA_CONFIG).read_bytes() + (folder / LORA_TENSORS).read_bytes()).hexdigest()[:16]
+        if not (lora.folder / name).is_file():
+            raise SoraditError(f"no LoRA at {lora.folder}: it has no {name}")
+    return lora
 
 
 def _sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ Hu et al. 2021 (arXiv 2106.09685), equation 3.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.model.dit import DiT
-from soradit.model.folder import LORA_CONFIG, LORA_TENSORS, parse_lora
+from soradit.model.folder import LORA_CONFIG, LORA_TENSORS, Lora
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -50,15 +50,18 @@ def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor], *, base: str)
     write_whole(folder / LORA_CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
 
 
-def load_lora(transformer: DiT, specs: list[str]) -> DiT:
-    """The transformer with each ``DIR`` or ``DIR:STRENGTH`` of LoRA merged into its weights; strength 1 is as trained.
+def load_lora(
+    transformer: DiT, loras: Sequence[Lora], *, base: str, note: Callable[[str], None] = lambda text: None
+) -> DiT:
+    """The transformer, whose ``fingerprint`` is ``base``, with each LoRA merged into its weights.
 
-    Raises SoraditError for a folder that isn't one of LoRA, is damaged, or is of another transformer.
+    ``note`` is told of each that was trained on another transformer. Raises SoraditError for one that is damaged, or
+    doesn't fit.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    named = {f"lora_{i}": parse_lora(spec) for i, spec in enumerate(specs)}
+    named = {f"lora_{i}": lora for i, lora in enumerate(loras)}
     model = None
     for name, (folder, strength) in named.items():
         try:
@@ -73,18 +76,18 @@ def load_lora(transformer: DiT, specs: list[str]) -> DiT:
                 module.set_scale(name, strength)
     if model is None:
         return transformer
+    for folder in dict.fromkeys(lora.folder for lora in loras):
+        if (trained_on := _trained_on(folder)) not in (None, base):
+            others = f"transformer {trained_on}, not {base}"
+            note(f"LoRA {folder} was trained on other weights ({others}): name its own with --weights")
     merged: DiT = model.merge_and_unload(adapter_names=list(named))
     return merged.eval().requires_grad_(False)
 
 
-def trained_elsewhere(specs: list[str], transformer: str) -> Iterator[str]:
-    """A line about each LoRA that says it was trained on another transformer than that of this ``fingerprint``."""
-    for folder in dict.fromkeys(folder for folder, _ in map(parse_lora, specs)):
-        with safe_open(folder / LORA_TENSORS, framework="pt") as file:
-            base = (file.metadata() or {}).get(BASE, transformer)
-        if base != transformer:
-            others = f"transformer {base}, not {transformer}"
-            yield f"LoRA {folder} was trained on other weights ({others}): name its own with --weights"
+def _trained_on(folder: Path) -> str | None:
+    """The fingerprint of its transformer; peft's own LoRA don't say."""
+    with safe_open(folder / LORA_TENSORS, framework="pt") as file:
+        return (file.metadata() or {}).get(BASE)
 
 
 def _config(rank: int) -> "LoraConfig":

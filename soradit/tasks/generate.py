@@ -34,8 +34,13 @@ class GenerateConfig(MakingConfig):
     """A contact sheet of all videos made."""
 
     def __post_init__(self) -> None:
-        if self.sheet is not None and not (self.skip_existing and self.sheet.exists()):
-            check_output_path(self.sheet, overwrite=self.overwrite, suffixes=(".png",))
+        if (sheet := self.sheet_to_write) is not None:
+            check_output_path(sheet, overwrite=self.overwrite, suffixes=(".png",))
+
+    @property
+    def sheet_to_write(self) -> Path | None:
+        """The contact sheet, unless it is there already and to be skipped."""
+        return self.sheet if self.sheet and not (self.skip_existing and self.sheet.exists()) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,8 @@ class Made:
     job: Job
     settings: GenerationConfig | None = None
     seconds: float = 0.0
+    """To denoise and decode it, or its share where several were denoised together, and to write it. Loading weights,
+    and what is done with other videos meanwhile, don't count."""
     skipped: bool = False
 
     @classmethod
@@ -106,17 +113,18 @@ class _Work:
 
     def make(self, jobs: Iterable[Job]) -> Iterator[Made]:
         for batch in self.maker.batches(jobs):
-            started = time.monotonic()
-            for job, video in self.maker.videos(batch):
+            for job, video, seconds in self.maker.videos(batch):
+                started = time.monotonic()
                 try:
                     with self.report.phase("writing"):
                         video.save(job.output, overwrite=self.config.overwrite, metadata=self.config.metadata)
                 except SoraditError as error:
                     self._fail(error, job)
                     continue
-                if self.config.sheet is not None:
+                seconds += time.monotonic() - started
+                if self.config.sheet_to_write is not None:
                     self._add_to_sheet(job, video)
-                yield Made(job=job, settings=video.settings, seconds=(time.monotonic() - started) / len(batch))
+                yield Made(job=job, settings=video.settings, seconds=seconds)
 
     def _add_to_sheet(self, job: Job, video: "Video") -> None:
         from soradit.media.contact_sheet import MAX_ROWS, film_strip
@@ -133,10 +141,9 @@ class _Work:
 
     def end(self) -> None:
         """Write what belongs to all of them. Raises SoraditError if some failed."""
-        config = self.config
-        if config.sheet is not None and self.strips and not (config.skip_existing and config.sheet.exists()):
+        if (sheet := self.config.sheet_to_write) is not None and self.strips:
             from soradit.media.contact_sheet import write_contact_sheet
 
-            write_contact_sheet(config.sheet, self.strips, overwrite=config.overwrite)
+            write_contact_sheet(sheet, self.strips, overwrite=self.config.overwrite)
         if self.num_failed:
             raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")

@@ -3,10 +3,11 @@
 Nothing large is imported before there is a job that fits the weights, going by their configs.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING
 from soradit.errors import SoraditError
 from soradit.imports import quick_imports
 from soradit.model.config import load_autoencoder_config, load_generation_config
-from soradit.model.folder import find_weights, identity, lora_fingerprint, parse_lora, verify
+from soradit.model.folder import Lora, find_weights, identity, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
-from soradit.tasks.requests import advice_on, request_of, require_fitting
+from soradit.tasks.requests import advice_on, settings_and_start
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from soradit.diffusion.sampler import Step
+    from soradit.model.config import GenerationConfig
     from soradit.pipeline import Pipeline
     from soradit.video import Request, Video
 
@@ -36,8 +40,8 @@ class MakingConfig:
 
     weights: str | None = None
     """A folder; None is the bundled one."""
-    lora: tuple[str, ...] = ()
-    """Each ``DIR`` or ``DIR:STRENGTH``, merged into the weights' transformer."""
+    lora: tuple[Lora, ...] = ()
+    """Merged into the weights' transformer."""
     expected_weights: str | None = None
     """Refuse weights that are not those of this hash."""
     expected_precision: str | None = None
@@ -88,14 +92,12 @@ class Maker:
                 )
         self._compare_precision(pipeline)
         if config.lora:
-            from soradit.model.lora import load_lora, trained_elsewhere
+            from soradit.model.lora import load_lora
 
-            pipeline.transformer = load_lora(pipeline.transformer, list(config.lora))
-            for text in trained_elsewhere(list(config.lora), identity(verified.result(), "transformer")):
-                self.report.note(text)
+            own = identity(verified.result(), "transformer")
+            pipeline.transformer = load_lora(pipeline.transformer, config.lora, base=own, note=self.report.note)
             pipeline.familiar = None  # what LoRA learnt from, nothing says
-            named = (parse_lora(spec) for spec in config.lora)
-            pipeline.identity += "".join(f"+{lora_fingerprint(lora)}:{strength:g}" for lora, strength in named)
+            pipeline.identity += "".join(f"+{lora.fingerprint}:{lora.strength:g}" for lora in config.lora)
         if config.expected_weights not in (None, pipeline.identity):
             raise SoraditError(
                 f"it was made with weights {config.expected_weights}, and {folder} are {pipeline.identity}: "
@@ -115,16 +117,17 @@ class Maker:
         fitting = self._fitting(jobs)
         if (first := next(fitting, None)) is None:
             return
-        for spec in self.config.lora:
-            parse_lora(spec)
-        pipeline, requests = self._pipeline_for(first), self._requests(chain([first], fitting))
+        pipeline, requests = self._pipeline_for(first[0]), self._requests(chain([first], fitting))
         yield from pipeline.batches(requests, of=lambda pair: pair[1], batch_size=self.config.batch_size)
 
-    def videos(self, batch: "list[tuple[Job, Request]]") -> "Iterator[tuple[Job, Video]]":
-        """One pass through the transformer; where that fails, each alone, so that one fails alone."""
+    def videos(self, batch: "list[tuple[Job, Request]]") -> "Iterator[tuple[Job, Video, float]]":
+        """One pass through the transformer; where that fails, each alone, so that one fails alone.
+
+        With each video its share of the seconds that the pass took.
+        """
         jobs, requests = [job for job, _ in batch], [request for _, request in batch]
         what = jobs[0].output.name if len(jobs) == 1 else f"{len(jobs)} videos"
-        steps = requests[0].settings.steps if requests[0].settings else 0
+        steps, started = self.pipeline.settings_of(requests[0]).steps, time.monotonic()
         with self.report.progress(f"generating {what}", steps) as progress:
 
             def on_step(step: "Step") -> None:
@@ -140,37 +143,40 @@ class Maker:
                     return
                 videos = None
         if videos is not None:
-            yield from zip(jobs, videos, strict=True)
+            seconds = (time.monotonic() - started) / len(batch)
+            yield from ((job, video, seconds) for job, video in zip(jobs, videos, strict=True))
         else:
             for pair in batch:
                 yield from self.videos([pair])
 
-    def _fitting(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs, less those that don't fit the weights going by their configs."""
+    def _fitting(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, GenerationConfig, np.ndarray | None]]":
+        """The jobs with their settings and what they begin with, less those that don't fit, by the weights' configs."""
         own, token_size = load_generation_config(self.folder), load_autoencoder_config(self.folder).token_size
         for job in jobs:
+            start = job.image or job.continued
             try:
-                require_fitting(job, own, token_size)
+                with self._live(f"reading {start}") if start else nullcontext():
+                    fitted = settings_and_start(job, own, token_size, expected_start=self.config.expected_start)
             except SoraditError as error:
                 self.fail(error, job)
             else:
-                yield job
+                yield job, *fitted
 
-    def _requests(self, jobs: Iterable[Job]) -> "Iterator[tuple[Job, Request]]":
-        """The jobs with what they begin with, less those whose settings don't fit; before any work on them."""
-        for job in jobs:
-            try:
-                request = request_of(job, self.pipeline, expected_start=self.config.expected_start)
-            except SoraditError as error:
-                self.fail(error, job)
-            else:
-                with self.report.phase("embedding prompts"), self._live("embedding the prompt"):
-                    advice = list(advice_on(request, self.pipeline))
-                for text in advice:
-                    if text not in self.advised:  # once for all of --count, or of a list
-                        self.report.note(text)
-                        self.advised.append(text)
-                yield job, request
+    def _requests(
+        self, fitting: "Iterable[tuple[Job, GenerationConfig, np.ndarray | None]]"
+    ) -> "Iterator[tuple[Job, Request]]":
+        """The jobs as the pipeline takes them; what a person would want to know of each is told."""
+        from soradit.video import Request
+
+        for job, settings, start in fitting:
+            request = Request(prompt=job.prompt, negative=job.negative, seed=job.seed, settings=settings, start=start)
+            with self.report.phase("embedding prompts"), self._live("embedding the prompt"):
+                advice = list(advice_on(request, self.pipeline))
+            for text in advice:
+                if text not in self.advised:  # once for all of --count, or of a list
+                    self.report.note(text)
+                    self.advised.append(text)
+            yield job, request
 
     def _pipeline_for(self, job: Job) -> "Pipeline":
         """The pipeline, and where the job's prompt is the only one, its embedding, made meanwhile."""

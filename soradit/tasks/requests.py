@@ -1,13 +1,15 @@
 """A job -> what the pipeline is asked for, and what a person would want to know of it first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from soradit.errors import SoraditError
-from soradit.files import check_fps
-from soradit.model.config import GenerationConfig, latent_grid
+from soradit.files import FIRST_FRAME, check_fps
+from soradit.model.config import GenerationConfig, check_seed, continued_grid, frames_after, latent_grid
 from soradit.tasks.jobs import Job
 
 if TYPE_CHECKING:
@@ -20,65 +22,86 @@ FEW_STEPS = 0.5
 """Below this share of the weights' own steps, a word of warning."""
 
 
-def require_fitting(job: Job, own: GenerationConfig, token_size: tuple[int, int, int]) -> None:
-    """Raises SoraditError for what doesn't fit the weights, going by their ``own`` settings; needs no torch."""
-    settings = own.with_overrides(**job.overrides)
+def settings_and_start(
+    job: Job, own: GenerationConfig, token_size: tuple[int, int, int], *, expected_start: str | None = None
+) -> "tuple[GenerationConfig, np.ndarray | None]":
+    """A job's settings, and the frames that its video begins with, if any; needs no torch.
+
+    Raises SoraditError for what can't be read, or doesn't fit the weights going by their ``own`` settings.
+    """
+    check_seed(job.seed)
+    settings, start, window = own.with_overrides(**job.overrides), None, own.window(token_size[0])
+    if job.continued is not None:
+        settings, start = _go_on(job, settings, token_size, window=window)
+    else:
+        latent_grid(settings, token_size, window=window)
     check_fps(job.output, settings.fps)
-    for start in filter(None, (job.image, job.continued)):
-        if not start.is_file():
-            why = "is a folder; give a file" if start.is_dir() else "is no file" if start.exists() else "no such file"
-            raise SoraditError(f"{start}: {why}")
-    if job.continued is None:  # else length and size are the video's
-        latent_grid(settings, token_size, window=own.window(token_size[0]))
-
-
-def request_of(job: Job, pipeline: "Pipeline", *, expected_start: str | None = None) -> "Request":
-    """A job as the pipeline takes it. Raises SoraditError for settings that don't fit the weights or one another."""
-    from soradit.media.video import read_image
-    from soradit.video import Request, start_hash
-
-    overrides, start = job.overrides, None
     if job.image is not None:
-        settings = pipeline.with_overrides(**overrides)
-        start = read_image(job.image, size=(settings.height, settings.width))[None]
-    elif job.continued is not None:
-        overrides, start = _read_beginning(job.continued, overrides, pipeline)
-    request = Request(
-        prompt=job.prompt,
-        negative=job.negative,
-        seed=job.seed,
-        settings=pipeline.with_overrides(**overrides),
-        start=start,
-    )
-    pipeline.grid(request)
-    if expected_start is not None and (start is None or start_hash(start) != expected_start):
-        raise SoraditError(
-            "it began with another image or video: name that with --image or --continue, or give --force"
-        )
-    return request
+        start = _first_frame(job.image, settings)
+    if expected_start is not None:
+        from soradit.video import start_hash
+
+        if start is None or start_hash(start) != expected_start:
+            raise SoraditError(
+                "it began with another image or video: name that with --image or --continue, or give --force"
+            )
+    return settings, start
 
 
-def _read_beginning(path: Path, given: Mapping[str, Any], pipeline: "Pipeline") -> "tuple[dict[str, Any], np.ndarray]":
+def _first_frame(path: Path, settings: GenerationConfig) -> "np.ndarray":
+    if path.is_dir():
+        raise SoraditError(f"{path}: is a folder; give a file")
+    _require_file(path)
+    from soradit.media.video import read_image
+
+    return read_image(path, size=(settings.height, settings.width))[None]
+
+
+def _go_on(
+    job: Job, settings: GenerationConfig, token_size: tuple[int, int, int], *, window: int
+) -> "tuple[GenerationConfig, np.ndarray]":
     """A video to go on from, in the size, rate and length that follow from it where the job sets no others."""
-    from soradit.media.video import probe_video, read_video
+    path, given, (unit_frames, unit_height, unit_width) = job.continued, job.overrides, token_size
+    assert path is not None
+    frames = path / FIRST_FRAME
+    if path.is_dir():
+        if not frames.is_file():
+            raise SoraditError(f"{path}: is a folder without {FIRST_FRAME}; give a video, or a folder of frames")
+    else:
+        _require_file(path)
+    from soradit.media.video import probe_video, read_folder, read_video
 
-    info = probe_video(path)
-    overrides = dict(given)
-    unit_frames, unit_height, unit_width = pipeline.autoencoder.config.token_size
-    for name, value in (
-        ("height", info.height // unit_height * unit_height or unit_height),
-        ("width", info.width // unit_width * unit_width or unit_width),
-        ("fps", max(1, round(info.fps))),
-    ):
-        if overrides.get(name) is None:
-            overrides[name] = value
-    settings = pipeline.with_overrides(**overrides)
-    start, _ = read_video(path, fps=settings.fps, size=(settings.height, settings.width))
+    info = probe_video(frames if path.is_dir() else path)
+    own = {
+        "height": info.height // unit_height * unit_height or unit_height,
+        "width": info.width // unit_width * unit_width or unit_width,
+        "fps": _rate_of_folder(path) if path.is_dir() else max(1, round(info.fps)),
+    }
+    settings = settings.with_overrides(**{name: given.get(name) or value for name, value in own.items()})
+    latent_grid(replace(settings, num_frames=unit_frames * window), token_size)
+    size = (settings.height, settings.width)
+    start = read_folder(path, size=size) if path.is_dir() else read_video(path, fps=settings.fps, size=size)[0]
     if len(start) < unit_frames:
         raise SoraditError(f"{path} has {len(start)} frames: too few to go on from; give one of them as --image")
-    if overrides.get("num_frames") is None:
-        overrides["num_frames"] = len(start) + pipeline.frames_after(start)
-    return overrides, start
+    if given.get("num_frames") is None:
+        settings = replace(settings, num_frames=len(start) + frames_after(len(start), unit_frames, window))
+    continued_grid(settings, token_size, window=window, before=len(start))
+    return settings, start
+
+
+def _rate_of_folder(path: Path) -> int | None:
+    """Frames a second, where soradit made it and says so."""
+    from soradit.media.tags import read_about
+
+    with suppress(SoraditError):
+        rate = read_about(path).get("fps")
+        return rate if isinstance(rate, int) else None
+    return None
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise SoraditError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
 
 
 def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
@@ -92,7 +115,7 @@ def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:
     if pipeline.is_far(request.prompt):
         prompt = shorten(request.prompt, 60, placeholder=" ...")
         yield f"{prompt!r} is far from what these weights learnt: expect what they know instead"
-    own, settings = pipeline.defaults, request.settings or pipeline.defaults
+    own, settings = pipeline.defaults, pipeline.settings_of(request)
     if settings.steps < FEW_STEPS * own.steps:
         few = "1 step is" if settings.steps == 1 else f"{settings.steps} steps are"
         yield f"{few} few: these weights use {own.steps}, and with fewer their pictures blur"

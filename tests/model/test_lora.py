@@ -10,8 +10,8 @@ from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.folder import LORA_TENSORS, parse_lora
-from soradit.model.lora import add_lora, load_lora, save_lora, trained_elsewhere
+from soradit.model.folder import LORA_TENSORS, Lora, parse_lora
+from soradit.model.lora import add_lora, load_lora, save_lora
 
 CONFIG = DiTConfig(depth=2, width=48, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
 RANK = 3
@@ -65,7 +65,7 @@ def test_lora_changes_nothing_at_first() -> None:
 
 
 def test_merged_predicts_as_trained(lora: Path) -> None:
-    merged = load_lora(base(), [str(lora)])
+    merged = load_lora(base(), [Lora(lora)], base=BASE)
     assert type(merged) is DiT
     assert merged.state_dict().keys() == base().state_dict().keys()
     assert torch.allclose(predict(merged), predict(trained(0)), atol=1e-5)
@@ -81,16 +81,17 @@ def test_peft_reads_it(lora: Path) -> None:
 
 
 def test_several_at_their_strengths_add_up(lora: Path, other: Path) -> None:
-    both = load_lora(base(), [f"{lora}:0.5", f"{other}:-2"]).state_dict()
-    first, second, start = (load_lora(base(), [str(lora)]), load_lora(base(), [str(other)]), base())
+    both = load_lora(base(), [Lora(lora, 0.5), Lora(other, -2)], base=BASE).state_dict()
+    first, second = (load_lora(base(), [Lora(folder)], base=BASE) for folder in (lora, other))
+    start = base()
     for name, weight in start.state_dict().items():
         expected = weight + 0.5 * (first.state_dict()[name] - weight) - 2 * (second.state_dict()[name] - weight)
         assert torch.allclose(both[name], expected, atol=1e-5)
 
 
 def test_strength_zero_and_no_lora_are_the_base(lora: Path) -> None:
-    assert torch.allclose(predict(load_lora(base(), [f"{lora}:0"])), predict(base()), atol=1e-6)
-    assert torch.equal(predict(load_lora(base(), [])), predict(base()))
+    assert torch.allclose(predict(load_lora(base(), [Lora(lora, 0)], base=BASE)), predict(base()), atol=1e-6)
+    assert torch.equal(predict(load_lora(base(), [], base=BASE)), predict(base()))
 
 
 def test_a_spec_is_a_folder_and_a_strength(lora: Path, tmp_path: Path) -> None:
@@ -102,21 +103,25 @@ def test_a_spec_is_a_folder_and_a_strength(lora: Path, tmp_path: Path) -> None:
 
 
 def test_a_lora_of_other_weights_is_named(lora: Path, other: Path) -> None:
-    (line,) = trained_elsewhere([str(lora), f"{other}:0.5"], BASE)
+    noted: list[str] = []
+    load_lora(base(), [Lora(lora), Lora(other, 0.5), Lora(other)], base=BASE, note=noted.append)
+    (line,) = noted
     others = f"transformer fedcba9876543210, not {BASE}"
     assert line == f"LoRA {other} was trained on other weights ({others}): name its own with --weights"
 
 
 def test_a_lora_that_does_not_say_what_it_was_trained_on_is_taken(lora: Path) -> None:
     save_file(load_file(lora / LORA_TENSORS), lora / LORA_TENSORS)  # as peft saves it, without our record
-    assert list(trained_elsewhere([str(lora)], "fedcba9876543210")) == []
+    noted: list[str] = []
+    load_lora(base(), [Lora(lora)], base="fedcba9876543210", note=noted.append)
+    assert noted == []
 
 
 def test_a_lora_that_does_not_fit_is_named(lora: Path) -> None:
     wider = DiT(DiTConfig(**{**vars(CONFIG), "width": 96}))
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit these weights: ") as error:
-        load_lora(wider, [str(lora)])
+        load_lora(wider, [Lora(lora)], base=BASE)
     assert "\n" not in str(error.value)
     (lora / LORA_TENSORS).write_bytes(b"half of it")
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit"):
-        load_lora(base(), [str(lora)])
+        load_lora(base(), [Lora(lora)], base=BASE)

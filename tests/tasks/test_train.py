@@ -25,8 +25,8 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
-from soradit.model.folder import fingerprint
-from soradit.model.lora import load_lora, trained_elsewhere
+from soradit.model.folder import Lora, fingerprint
+from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import (
     encoder_fingerprint,
@@ -392,11 +392,13 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
     assert all("lora_" in name for name in after)
     for file in (weights / "transformer").glob("*.safetensors"):
         assert (run / "transformer" / file.name).read_bytes() == file.read_bytes()
-    merged, base = load_lora(load_transformer(run), [str(run / "lora")]), load_transformer(run)
+    noted: list[str] = []
+    lora, own = [Lora(run / "lora")], fingerprint(weights, "transformer")
+    merged, base = load_lora(load_transformer(run), lora, base=own, note=noted.append), load_transformer(run)
+    assert noted == []
+    load_lora(load_transformer(run), lora, base="0123456789abcdef", note=noted.append)
+    assert len(noted) == 1
     assert any(not torch.equal(merged.state_dict()[name], t) for name, t in base.state_dict().items())
-    lora = [str(run / "lora")]
-    assert list(trained_elsewhere(lora, fingerprint(weights, "transformer"))) == []
-    assert list(trained_elsewhere(lora, "0123456789abcdef")) != []
     with pytest.raises(SoraditError, match="began with lora 2, not 3"):
         start(lora=3)
 
