@@ -59,24 +59,40 @@ def sha256_of(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def check_output_path(path: Path, *, overwrite: bool, suffixes: Iterable[str] = OUTPUT_SUFFIXES) -> None:
-    """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work."""
+def check_output_path(
+    path: Path, *, overwrite: bool, suffixes: Iterable[str] = OUTPUT_SUFFIXES, new_folder: Path | None = None
+) -> None:
+    """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work.
+
+    ``new_folder`` is one that will be made where it isn't there.
+    """
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
         raise UsageError(f"{path}: give a name that ends in {', '.join(most)}{' or ' if most else ''}{last}")
     try:
-        if not path.parent.exists():
-            raise SoraditError(f"{path}: the folder {path.parent} does not exist; make it first")
-        if not path.parent.is_dir():
-            raise SoraditError(f"{path}: {path.parent} is not a folder")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise SoraditError(f"{path}: the folder {path.parent} may not be written to")
+        parent = path.parent
+        if parent == new_folder and not parent.exists():
+            parent = parent.parent
+        if not parent.exists():
+            raise SoraditError(f"{path}: the folder {parent} does not exist; make it first")
+        if not parent.is_dir():
+            raise SoraditError(f"{path}: {parent} is not a folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise SoraditError(f"{path}: the folder {parent} may not be written to")
         if path.is_dir() and not _is_folder_of_frames(path):
             raise SoraditError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not overwrite:
             raise SoraditError(f"{path}: exists already; give --overwrite to replace it")
     except OSError as error:
         raise SoraditError(f"{path}: {error.strerror}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, unless it is there. Raises SoraditError when it can't be made."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SoraditError(f"{path}: cannot be made: {error.strerror}") from error
 
 
 def check_fps(path: Path, fps: float) -> None:

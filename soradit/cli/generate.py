@@ -54,7 +54,9 @@ FirstImage = Annotated[
 ]
 Continue = Annotated[
     Path | None,
-    typer.Option("--continue", metavar="FILE", help="A video to go on from, and make longer.", rich_help_panel=START),
+    typer.Option(
+        "--continue", metavar="FILE", help="A video, or its folder of frames, to go on from.", rich_help_panel=START
+    ),
 ]
 Lora = Annotated[
     list[str] | None,
@@ -79,13 +81,13 @@ def generate(
         list[str] | None, typer.Argument(metavar="PROMPT", help="What the video shows.", show_default=False)
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE",
-            help=".mp4, .gif, .webp, or .png for a folder of frames; or a folder for MP4s.  "
-            "[default: named by prompt and seed]",
+            metavar="FILE|FOLDER/",
+            help="FILE: .mp4, .gif, .webp, or .png for a folder of frames; several are numbered, FILE-000 and so on. "
+            "FOLDER/: made if need be, for MP4s named by prompt and seed.  [default: so named, in the current folder]",
             rich_help_panel=WRITE,
         ),
     ] = None,
@@ -103,7 +105,7 @@ def generate(
         typer.Option(
             metavar="FILE|-",
             help="A prompt a line, with flags of its own (a storm --seed 7 -o storm.mp4), or a JSON object a line; "
-            "# starts a comment.",
+            "# starts a comment. A line's -o counts from the current folder, not from the command's -o.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -168,11 +170,13 @@ def generate(
     from soradit.model.folder import parse_lora
     from soradit.tasks.generate import GenerateConfig
     from soradit.tasks.generate import generate as run
-    from soradit.tasks.jobs import choose_shard, plan, read_orders
+    from soradit.tasks.jobs import choose_shard, new_folder_of, plan, read_orders
 
+    new_folder = new_folder_of(output) if output else None
     jobs = plan(
         read_orders(prompts) if prompts is not None else [{"prompt": prompt[0] if prompt else ""}],
-        output=output,
+        output=Path(output) if output else None,
+        new_folder=new_folder,
         common={
             "negative": negative or "",
             "seed": seed or 0,
@@ -201,6 +205,7 @@ def generate(
         one_prompt=prompts is None,
         metadata=not no_metadata,
         sheet=sheet,
+        new_folder=new_folder,
     )
     for made in run(jobs, config, Terminal(verbose=verbose, preview=preview)):
         print_line(made.to_json() if as_json else str(made.job.output))

@@ -7,6 +7,23 @@ import typer
 
 from soradit.cli.options import Size, height_width, print_line
 
+LABELS = {
+    "soradit": "soradit's version",
+    "weights": "hash of the weights",
+    "negative": "negative prompt",
+    "start": "hash of its beginning",
+    "process": "diffusion process",
+    "guidance_until": "guidance ends at",
+    "shift": "spacing of steps",
+    "num_frames": "frames",
+    "fps": "frames a second",
+    "vae_parameters": "autoencoder parameters",
+    "tflop_denoising": "TFLOP to denoise",
+    "tflop_decoding": "TFLOP to decode",
+    "megabytes": "memory",
+}
+"""What a person calls a fact; the others are called as they are."""
+
 
 def info(
     what: Annotated[
@@ -37,5 +54,20 @@ def info(
         print_line(json.dumps(facts, ensure_ascii=False))
     else:
         for name, value in facts.items():
-            shown = f"{value:,}" if isinstance(value, int) and name != "seed" else visible(str(value))
-            print_line(f"{name.replace('_', ' '):<24} {shown}")
+            if value not in ("", None):
+                print_line(f"{LABELS.get(name, name.replace('_', ' ')):<24} {visible(_in_words(name, value))}")
+
+
+def _in_words(name: str, value: object) -> str:
+    match name, value:
+        case "guidance_until", float():
+            return f"{value:.0%} of the way from noise to video"
+        case "shift", float():
+            return "even" if value == 1 else f"shifted by {value:g} towards the noise"
+        case "megabytes", _:
+            return f"{value:,} MB"
+        case "seed", _:
+            return str(value)
+        case _, int():
+            return f"{value:,}"
+    return str(value)

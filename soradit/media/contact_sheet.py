@@ -1,6 +1,7 @@
-"""A page of pictures: a row of frames a video, with its name, in one PNG."""
+"""A page of pictures: a row of frames a video, with its name and prompt beneath, in one PNG."""
 
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from einops import rearrange
@@ -12,7 +13,10 @@ from soradit.files import check_output_path, place, scratch_for
 COLUMNS = 8
 THUMBNAIL_WIDTH = 160
 """In pixels, of each picture."""
-CAPTION_HEIGHT = 16
+CAPTION_HEIGHT = 20
+"""Beneath each row."""
+CAPTION_LENGTH = 180
+"""In characters, the most that fit."""
 MAX_ROWS = 200
 """Of a sheet; nobody looks at a longer page, and nothing shows it."""
 
@@ -27,18 +31,26 @@ def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3
 
 
 def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h w 3"]]], *, overwrite: bool) -> None:
-    """Write film strips with their names, from the top down; whole or not at all.
+    """Write film strips with their captions beneath, from the top down; whole or not at all.
 
     Raises SoraditError when it can't be written.
     """
     check_output_path(path, overwrite=overwrite, suffixes=(".png",))
     page = Image.new("RGB", (COLUMNS * THUMBNAIL_WIDTH, sum(CAPTION_HEIGHT + len(strip) for _, strip in strips)))
     draw, top = ImageDraw.Draw(page), 0
-    for name, strip in strips:
-        draw.text((4, top + 2), name.encode("ascii", "replace").decode(), fill="white")
-        page.paste(Image.fromarray(strip), (0, top + CAPTION_HEIGHT))
-        top += CAPTION_HEIGHT + len(strip)
+    for caption, strip in strips:
+        page.paste(Image.fromarray(strip), (0, top))
+        top += len(strip)
+        draw.text((4, top + 3), _drawable(caption), fill="white")
+        top += CAPTION_HEIGHT
     with scratch_for(path) as scratch:
         made = scratch / "sheet.png"
         page.save(made)
         place(made, path, overwrite=overwrite)
+
+
+def _drawable(caption: str) -> str:
+    """One line of what Pillow's own font has characters for."""
+    line = shorten(caption, CAPTION_LENGTH, placeholder=" ...")
+    known = line.encode("latin-1", "replace").decode("latin-1")
+    return "".join(character if character.isprintable() else "?" for character in known)

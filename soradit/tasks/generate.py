@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soradit.errors import SoraditError
-from soradit.files import check_output_path, sha256_of
+from soradit.files import check_output_path, make_folder, sha256_of
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.tasks.jobs import Job
@@ -32,10 +32,12 @@ class GenerateConfig(MakingConfig):
     metadata: bool = True
     sheet: Path | None = None
     """A contact sheet of all videos made."""
+    new_folder: Path | None = None
+    """Made with the first video that goes there, if it isn't there."""
 
     def __post_init__(self) -> None:
         if (sheet := self.sheet_to_write) is not None:
-            check_output_path(sheet, overwrite=self.overwrite, suffixes=(".png",))
+            check_output_path(sheet, overwrite=self.overwrite, suffixes=(".png",), new_folder=self.new_folder)
 
     @property
     def sheet_to_write(self) -> Path | None:
@@ -105,7 +107,7 @@ class _Work:
                 if isinstance(job, SoraditError):
                     raise job
                 if not self.is_there(job):
-                    check_output_path(job.output, overwrite=self.config.overwrite)
+                    check_output_path(job.output, overwrite=self.config.overwrite, new_folder=self.config.new_folder)
             except SoraditError as error:
                 self._fail(error)
             else:
@@ -117,6 +119,8 @@ class _Work:
                 started = time.monotonic()
                 try:
                     with self.report.phase("writing"):
+                        if job.output.parent == self.config.new_folder:
+                            make_folder(job.output.parent)
                         video.save(job.output, overwrite=self.config.overwrite, metadata=self.config.metadata)
                 except SoraditError as error:
                     self._fail(error, job)
@@ -130,7 +134,7 @@ class _Work:
         from soradit.media.contact_sheet import MAX_ROWS, film_strip
 
         if len(self.strips) < MAX_ROWS:
-            self.strips.append((job.output.name, film_strip(video.frames)))
+            self.strips.append((f"{job.output.name}: {job.prompt}", film_strip(video.frames)))
 
     def _fail(self, error: SoraditError, job: Job | None = None) -> None:
         if not self.config.keep_going:

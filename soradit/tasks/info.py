@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError
+from soradit.files import FIRST_FRAME
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import IDENTITY, find_weights, identity, verify
+from soradit.model.folder import IDENTITY, INDEX, find_weights, identity, verify
 
 
 def info(
     what: Path | None = None, *, height: int | None = None, width: int | None = None, num_frames: int | None = None
 ) -> dict[str, Any]:
     """Facts by name. Raises SoraditError for what is neither a video made by soradit nor a whole folder of weights."""
-    if what is not None and (what.is_file() or what.suffix.lower() == ".png"):
+    if what is not None and (what.is_file() or (what / FIRST_FRAME).is_file()):
         from soradit.media.tags import read_about
 
         return read_about(what)
     if what is not None and what.suffix and not what.exists():
         raise SoraditError(f"{what}: no such file")
+    if what is not None and what.is_dir() and not (what / INDEX).is_file():
+        raise SoraditError(
+            f"{what} is a folder, neither of weights (it has no {INDEX}) nor of one video's frames (no {FIRST_FRAME}): "
+            "name a video in it"
+        )
     folder = find_weights(what)
     own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
     settings = own.with_overrides(height=height, width=width, num_frames=num_frames)

@@ -135,28 +135,39 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
+def new_folder_of(output: str) -> Path | None:
+    """The folder that a name with a slash at its end stands for, where it isn't there yet; a video's name is none."""
+    path = Path(output)
+    is_folder = output.endswith(("/", os.sep)) and path.suffix.lower() not in OUTPUT_SUFFIXES
+    return path if is_folder and not path.exists() else None
+
+
 def plan(
     orders: Iterable[Order | SoraditError],
     *,
     output: Path | None = None,
+    new_folder: Path | None = None,
     common: Order | None = None,
     count: int = 1,
     shard: Shard | None = None,
 ) -> Iterator[Job | SoraditError]:
     """One job an order and seed, with names that tell them apart; an error stands for one that can't be.
 
-    ``output`` is a file for a single video, a folder, or a file whose name is extended by numbers; None names each
-    by its prompt and seed, in the current folder. ``common`` holds for orders that don't say otherwise; seeds count up
-    from an order's own. A name depends on the whole list, never on the shard. Raises SoraditError for no orders,
-    and for an output that no video could be written to.
+    ``output`` is a file for a single video, a folder (``new_folder`` if it is to be made), or a file whose name is
+    extended by numbers; None names each by its prompt and seed, in the current folder. ``common`` holds for orders that
+    don't say otherwise; seeds count up from an order's own. A name depends on the whole list, never on the shard.
+    Raises SoraditError for no orders, and for an output that no video could be written to.
     """
-    if output is not None and not output.suffix and not output.is_dir():
-        raise SoraditError(f"the folder {output} does not exist; make it first")
+    is_folder = output is not None and (output == new_folder or output.is_dir())
+    is_file = output is not None and bool(output.suffix) and (output.suffix in OUTPUT_SUFFIXES or not is_folder)
+    if output is not None and not is_file and not is_folder:
+        why = "is no folder" if output.exists() else f"no such folder; to have it made, write {output}/"
+        raise SoraditError(f"{output}: {why}")
     wanted = ((order, i) for order in orders for i in range(1 if isinstance(order, SoraditError) else count))
     first_two = list(islice(wanted, 2))
     if not first_two:
         raise SoraditError("no prompts: give one, or a file of them with --prompts")
-    names = _Names(output, single=len(first_two) == 1)
+    names = _Names(output, is_file=is_file, single=len(first_two) == 1)
     for index, (order, i) in enumerate(chain(first_two, wanted)):
         job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
         if shard is None or index % shard.count == shard.index:
@@ -193,8 +204,8 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditErro
 class _Names:
     """Names for videos, none twice, whatever the prompts; remembers a hash of each, a million in 80 MB."""
 
-    def __init__(self, output: Path | None, *, single: bool) -> None:
-        self.output, self.single = output, single
+    def __init__(self, output: Path | None, *, is_file: bool, single: bool) -> None:
+        self.output, self.is_file, self.single = output, is_file, single
         self.used: set[int] = set()
         self.repeats: dict[str, int] = {}
 
@@ -206,13 +217,13 @@ class _Names:
         return path
 
     def make(self, prompt: str, seed: int, index: int) -> Path:
-        output = self.output
-        if output is not None and output.suffix and (output.suffix in OUTPUT_SUFFIXES or not output.is_dir()):
+        output = self.output or Path()
+        if self.is_file:
             return output if self.single else _numbered(output, index)
         name = f"{_slug(prompt)}-{seed}"
         while True:
             repeat = self.repeats.get(name, 1)
-            path = (output or Path()) / f"{name}{f'-{repeat}' if repeat > 1 else ''}.mp4"
+            path = output / f"{name}{f'-{repeat}' if repeat > 1 else ''}.mp4"
             if self._take(path):
                 return path
             self.repeats[name] = repeat + 1

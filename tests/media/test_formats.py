@@ -189,11 +189,25 @@ def test_a_contact_sheet_has_a_row_a_video(tmp_path: Path) -> None:
     write_contact_sheet(tmp_path / "sheet.png", strips, overwrite=False)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (COLUMNS * THUMBNAIL_WIDTH, 3 * (THUMBNAIL_WIDTH * 48 // 80 + CAPTION_HEIGHT))
-        row = np.asarray(sheet)[2 * (96 + CAPTION_HEIGHT) + CAPTION_HEIGHT :]
+        row = np.asarray(sheet)[2 * (96 + CAPTION_HEIGHT) :]
     reds = row[40, THUMBNAIL_WIDTH // 2 :: THUMBNAIL_WIDTH, 0].astype(int)
     assert len(reds) == COLUMNS
     assert (np.diff(reds) >= 0).all()
     assert reds[-1] > reds[0]
+
+
+def test_captions_stand_beneath_their_rows_on_one_line(tmp_path: Path) -> None:
+    strip = film_strip(np.zeros((1, 48, 80, 3), np.uint8))
+    pages = []
+    for caption in ("", "a.mp4: sky", "a.mp4: sky\n\n\x1b[31m空", "sky " * 4000):
+        write_contact_sheet(tmp_path / "sheet.png", [(caption, strip)] * 2, overwrite=True)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            pages.append(np.asarray(sheet).reshape(2, len(strip) + CAPTION_HEIGHT, -1))
+    assert all((page[:, : len(strip)] == 0).all() for page in pages)
+    written = [page[:, len(strip) :] for page in pages]
+    assert [captions.any() for captions in written] == [False, True, True, True]
+    assert all((first == second).all() for first, second in written)
+    assert not written[3][:, :, -3 * 20 :].any(), "shortened, not cut off at the border"
 
 
 @pytest.mark.parametrize("comment", [None, "", "hello", "[1]", '{"prompt": "sky"}', '{"soradit": 1, "weights": "x"}'])

@@ -143,6 +143,21 @@ def test_prompts_from_a_file_into_a_folder(generate: Callable) -> None:
     assert [comment(line)["prompt"] for line in ended.out.splitlines()] == ["a day", "a night"]
 
 
+def test_a_new_folder_is_made_with_its_first_video(generate: Callable) -> None:
+    for options in (["--size", "100x64"], ["--image", "nowhere.png"]):
+        assert generate("sky", "-o", "videos/", *options).exit_code
+        assert names() == [], "nothing was done"
+    Path("prompts.txt").write_text("a day\na night -o videos/night.gif\n")
+    ended = generate("--prompts", "prompts.txt", "-o", "videos/", "--sheet", "videos/sheet.png")
+    assert (ended.exit_code, ended.out.splitlines()) == (0, ["videos/a-day-0.mp4", "videos/night.gif"])
+    assert sorted(os.listdir("videos")) == ["a-day-0.mp4", "night.gif", "sheet.png"]
+    ended = generate("sky", "-o", "no/where/")
+    assert (ended.exit_code, ended.error) == (
+        1,
+        "soradit: no/where/sky-0.mp4: the folder no does not exist; make it first",
+    )
+
+
 def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("夕焼け\n"))
     ended = generate("--prompts", "-", "--json")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from soradit.errors import SoraditError
-from soradit.tasks.jobs import Job, Shard, choose_shard, parse_line, plan, read_orders
+from soradit.tasks.jobs import Job, Shard, choose_shard, new_folder_of, parse_line, plan, read_orders
 
 
 def orders(*prompts: str) -> list[dict[str, str]]:
@@ -23,6 +23,24 @@ def test_every_video_has_a_name_of_its_own(prompts: list[str], output: Path | No
     assert len(set(paths)) == len(paths) == 3 * len(prompts)
     assert all(path.suffix == ".mp4" and len(path.name) < 100 for path in paths)
     assert [(job.prompt, job.seed) for job in jobs] == [(prompt, seed) for prompt in prompts for seed in range(3)]
+
+
+@pytest.mark.parametrize(("output", "is_new"), [("new/", True), ("v.2/", True), ("new", False), ("a.png/", False)])
+def test_a_folder_to_be_made_ends_in_a_slash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, is_new: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new_folder_of(output) == (Path(output) if is_new else None)
+    if is_new:
+        (job,) = plan(orders("a"), output=Path(output), new_folder=Path(output))
+        assert job.output == Path(output, "a-0.mp4")
+        Path(output).mkdir()
+        assert new_folder_of(output) is None
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    with pytest.raises(SoraditError, match=r"^nowhere: no such folder; to have it made, write nowhere/$"):
+        next(plan(orders("a"), output=Path("nowhere")))
 
 
 def test_nothing_to_make_is_refused() -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soradit.media.tags import read_about
@@ -136,7 +137,13 @@ def test_info_of_a_video(soradit: Callable, here: Path) -> None:
     assert json.loads(soradit("info", "a.mp4", "--json").out) == read_about(Path("a.mp4"))
     lines = soradit("info", "a.mp4").out.splitlines()
     assert 'prompt                   a "red" sky' in lines
-    assert "num frames               8" in lines
+    assert "frames                   8" in lines
+    about = {**read_about(Path("a.mp4")), "negative": "", "guidance_until": 0.7, "shift": 2.0}
+    write_video(Path("b.png"), np.zeros((1, 32, 32, 3), np.uint8), fps=1, metadata={"comment": json.dumps(about)})
+    shown = soradit("info", "b.png").out
+    assert "negative" not in shown
+    assert "guidance ends at         70% of the way from noise to video" in shown
+    assert "spacing of steps         shifted by 2 towards the noise" in shown
     assert "seed                     7" in lines
 
 
@@ -157,6 +164,12 @@ def test_info_of_weights(soradit: Callable, weights: Path) -> None:
     assert longer["tflop_denoising"] >= facts["tflop_denoising"]
     shown = soradit("info", weights).out
     assert f"{facts['transformer_parameters']:,}" in shown
+
+
+def test_info_of_a_folder_of_videos(soradit: Callable, here: Path) -> None:
+    ended = soradit("info", here)
+    assert (ended.exit_code, ended.out) == (1, "")
+    assert ended.error.endswith("nor of one video's frames (no 0000.png): name a video in it")
 
 
 def test_info_of_nothing(soradit: Callable, tmp_path: Path) -> None:
