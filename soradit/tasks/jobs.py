@@ -161,7 +161,8 @@ def plan(
     is_folder = output is not None and (output == new_folder or output.is_dir())
     is_file = output is not None and bool(output.suffix) and (output.suffix in OUTPUT_SUFFIXES or not is_folder)
     if output is not None and not is_file and not is_folder:
-        why = "is no folder" if output.exists() else f"no such folder; to have it made, write {output}/"
+        what = "is a file of another kind; give another name"
+        why = what if output.exists() else f"no such folder; to have it made, write {output}/"
         raise SoraditError(f"{output}: {why}")
     wanted = ((order, i) for order in orders for i in range(1 if isinstance(order, SoraditError) else count))
     first_two = list(islice(wanted, 2))

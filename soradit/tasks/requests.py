@@ -1,4 +1,4 @@
-"""A job -> what the pipeline is asked for, and what a person would want to know of it first."""
+"""A job -> its settings and what its video begins with; what a person would want to know of it first."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -63,24 +63,23 @@ def _go_on(
     """A video to go on from, in the size, rate and length that follow from it where the job sets no others."""
     path, given, (unit_frames, unit_height, unit_width) = job.continued, job.overrides, token_size
     assert path is not None
-    frames = path / FIRST_FRAME
-    if path.is_dir():
-        if not frames.is_file():
-            raise SoraditError(f"{path}: is a folder without {FIRST_FRAME}; give a video, or a folder of frames")
-    else:
-        _require_file(path)
+    is_folder = path.is_dir()
+    if is_folder and not (path / FIRST_FRAME).is_file():
+        raise SoraditError(f"{path}: is a folder without {FIRST_FRAME}; give a video, or a folder of frames")
+    first = path / FIRST_FRAME if is_folder else path
+    _require_file(first)
     from soradit.media.video import probe_video, read_folder, read_video
 
-    info = probe_video(frames if path.is_dir() else path)
-    own = {
+    info = probe_video(first)
+    its_own = {
         "height": info.height // unit_height * unit_height or unit_height,
         "width": info.width // unit_width * unit_width or unit_width,
-        "fps": _rate_of_folder(path) if path.is_dir() else max(1, round(info.fps)),
+        "fps": _rate_of_folder(path) if is_folder else max(1, round(info.fps)),
     }
-    settings = settings.with_overrides(**{name: given.get(name) or value for name, value in own.items()})
+    settings = settings.with_overrides(**{name: given.get(name) or value for name, value in its_own.items()})
     latent_grid(replace(settings, num_frames=unit_frames * window), token_size)
     size = (settings.height, settings.width)
-    start = read_folder(path, size=size) if path.is_dir() else read_video(path, fps=settings.fps, size=size)[0]
+    start = read_folder(path, size=size) if is_folder else read_video(path, fps=settings.fps, size=size)[0]
     if len(start) < unit_frames:
         raise SoraditError(f"{path} has {len(start)} frames: too few to go on from; give one of them as --image")
     if given.get("num_frames") is None:
