@@ -19,6 +19,7 @@ import numpy as np
 from machine import describe_run, markdown_heading, markdown_table
 
 from soradit.diffusion import sampler
+from soradit.model.config import frames_after
 from soradit.pipeline import Pipeline
 from soradit.tasks.jobs import parse_size
 
@@ -39,6 +40,7 @@ def measure(pipeline: Pipeline, options: argparse.Namespace) -> Iterator[tuple[s
     """Figures by name, for each prompt and seed; as the samplers stand now."""
     token_frames = pipeline.autoencoder.config.token_size[0]
     height, width = parse_size(options.size) if options.size else (None, None)
+    window = pipeline.defaults.window(token_frames)
     settings = pipeline.with_overrides(steps=options.steps, height=height, width=width)
     for prompt in options.prompts:
         for seed in range(options.seeds):
@@ -49,7 +51,7 @@ def measure(pipeline: Pipeline, options: argparse.Namespace) -> Iterator[tuple[s
             yield "image: first frame, PSNR", psnr(begun[0], image[0])
             yield "image: seam", steps[0]
             yield "image: after it", steps[1:].mean()
-            longer = replace(settings, num_frames=len(start) + pipeline.frames_after(start))
+            longer = replace(settings, num_frames=len(start) + frames_after(len(start), token_frames, window))
             steps = latent_steps(pipeline(prompt, seed=seed + 1, settings=longer, start=start).frames, token_frames)
             seam = len(start) // token_frames - 1
             yield "continue: before the seam", steps[:seam].mean()

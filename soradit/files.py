@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -23,8 +23,19 @@ ABANDONED_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
 OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 """What a video is written as, by its name; a name that ends in .png is a folder of frames."""
-FIRST_FRAME = "0000.png"
-"""In a folder of frames."""
+
+
+def is_video_name(path: Path) -> bool:
+    """Whether a video can be written under it."""
+    return path.suffix.lower() in OUTPUT_SUFFIXES
+
+
+def frame_name(index: int) -> str:
+    """Of a frame, from 0, in a folder of frames."""
+    return f"{index:04d}.png"
+
+
+FIRST_FRAME = frame_name(0)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -60,7 +71,7 @@ def sha256_of(*paths: Path) -> str:
 
 
 def check_output_path(
-    path: Path, *, overwrite: bool, suffixes: Iterable[str] = OUTPUT_SUFFIXES, new_folder: Path | None = None
+    path: Path, *, overwrite: bool, suffixes: Sequence[str] = OUTPUT_SUFFIXES, new_folder: Path | None = None
 ) -> None:
     """Raise SoraditError unless a file (or folder of frames) can be written at ``path``; cheap: ask before any work.
 
@@ -129,9 +140,10 @@ def place(made: Path, path: Path, *, overwrite: bool) -> None:
             temporary.mkdir()
             for frame in made.iterdir():
                 shutil.copyfile(frame, temporary / frame.name)
+                _sync(temporary / frame.name)
         else:
             shutil.copyfile(made, temporary)
-            _sync(temporary)
+        _sync(temporary)
         (_rename_over if overwrite else _rename_to_new)(temporary, path)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):

@@ -25,7 +25,7 @@ from soradit.diffusion.sampler import (
 )
 from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
-from soradit.model.config import continued_grid, frames_after, held_latents
+from soradit.model.config import continued_grid, held_latents
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
 from soradit.model.familiar import Familiar, load_familiar
@@ -169,7 +169,7 @@ class Pipeline:
             if not latents.isfinite().all():
                 raise SoraditError(f"guidance {settings.guidance} leads to infinities instead of a video: lower it")
             return [self._video(*each) for each in zip(requests, latents, strict=True)]
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if len(requests) == 1:
@@ -192,10 +192,6 @@ class Pipeline:
         if start is None or len(start) < self._token_frames:
             return latent_grid(settings, token_size, window=self._window)
         return continued_grid(settings, token_size, window=self._window, before=len(start))
-
-    def frames_after(self, start: UInt8[np.ndarray, "T H W 3"]) -> int:
-        """How many frames one window adds to those that a video goes on from."""
-        return frames_after(len(start), self._token_frames, self._window)
 
     def settings_of(self, request: Request) -> GenerationConfig:
         """The request's, or else the weights' own."""

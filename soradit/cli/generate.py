@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from soradit.cli.options import (
-    MAX_SEED,
     RUN,
     WRITE,
     Device,
@@ -19,6 +18,7 @@ from soradit.cli.options import (
     height_width,
     print_line,
 )
+from soradit.model.config import MAX_SEED
 
 VIDEO, START, MANY = "The video", "What it begins with", "Many at once"
 OWN = "  [default: the weights' own]"
@@ -161,8 +161,6 @@ def generate(
         raise typer.BadParameter(f'quote the prompt: soradit generate "{" ".join(prompt)}"')
     if overwrite and skip_existing:
         raise typer.BadParameter("give either --overwrite or --skip-existing")
-    if image and continued:
-        raise typer.BadParameter("give either --image or --continue")
     height, width = height_width(size)
     exit_on_sigterm()
 

@@ -13,12 +13,10 @@ from typer.core import TyperCommand
 from soradit.errors import SoraditError, UsageError
 from soradit.tasks.jobs import parse_size
 
-MAX_SEED = 2**63 - 1
-
 WRITE, RUN = "What is written", "How it runs"
 """Panels of the help."""
 
-DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
+DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import MAX_SEED, Buckets, Device, Flip, KeepDamaged, Precision, Size, height_width, print_line
+from soradit.cli.options import Buckets, Device, Flip, KeepDamaged, Precision, Size, height_width, print_line
+from soradit.model.config import MAX_SEED
 
 
 def train(

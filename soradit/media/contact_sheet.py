@@ -1,7 +1,6 @@
 """A page of pictures: a row of frames a video, with its name and prompt beneath, in one PNG."""
 
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 from einops import rearrange
@@ -51,6 +50,7 @@ def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h
 
 def _drawable(caption: str) -> str:
     """One line of what Pillow's own font has characters for."""
-    line = shorten(caption, CAPTION_LENGTH, placeholder=" ...")
+    line = " ".join(caption.split())
+    line = line if len(line) <= CAPTION_LENGTH else f"{line[: CAPTION_LENGTH - 4]} ..."
     known = line.encode("latin-1", "replace").decode("latin-1")
     return "".join(character if character.isprintable() else "?" for character in known)

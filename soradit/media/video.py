@@ -6,7 +6,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 import av
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from soradit.errors import SoraditError
+from soradit.files import FIRST_FRAME, frame_name
 from soradit.media.container import FORMATS, IMAGE_FORMATS, Damaged
 from soradit.media.conversion import Converter, peak_nits_of
 from soradit.media.decoding import OpenVideo, Shown, open_video, reason
@@ -111,9 +112,14 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
 
 
 def read_folder(folder: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "T H W 3"]:
-    """Return a folder of frames, 0000.png, 0001.png, ..., as uint8 RGB (T, H, W, 3); ``size`` as for ``read_image``."""
-    paths = sorted(folder.glob("*.png"), key=lambda path: (len(path.name), path.name))
-    return np.stack([read_image(path, size=size) for path in paths])
+    """Return a folder of frames, 0000.png, 0001.png, ..., as uint8 RGB (T, H, W, 3); ``size`` as for ``read_image``.
+
+    Raises SoraditError when the first is missing, or one is no image.
+    """
+    paths = takewhile(Path.is_file, (folder / frame_name(index) for index in count()))
+    if not (frames := [read_image(path, size=size) for path in paths]):
+        raise SoraditError(f"{folder}: holds no {FIRST_FRAME}")
+    return np.stack(frames)
 
 
 def early_seconds(tick_seconds: float) -> float:

@@ -21,7 +21,7 @@ from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
 from soradit.errors import SoraditError
-from soradit.files import check_fps, check_output_path, place, scratch_for
+from soradit.files import check_fps, check_output_path, frame_name, place, scratch_for
 
 # RGB (full range, no matrix) to the matrix and range that every player assumes of a tagged file. The tags go
 # on the frames too: the encoder believes the frames before the -color options.
@@ -145,7 +145,7 @@ def _write_pngs(made: Path, frames: UInt8[np.ndarray, "T H W 3"], *, comment: st
     if comment:
         text.add_text("Comment", comment)
     for index, frame in enumerate(frames):
-        iio.imwrite(made / f"{index:04d}.png", frame, plugin="pillow", pnginfo=text)
+        iio.imwrite(made / frame_name(index), frame, plugin="pillow", pnginfo=text)
 
 
 def _encode(

@@ -102,8 +102,11 @@ class GenerationConfig:
             raise SoraditError(f"these settings can't be used: {first_line(error)}") from error
 
 
+MAX_SEED = 2**63 - 1
+
+
 def check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**63:
+    if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"seed {seed} is not from 0 to 2^63 - 1")
 
 

@@ -56,10 +56,6 @@ class Made:
     and what is done with other videos meanwhile, don't count."""
     skipped: bool = False
 
-    @classmethod
-    def already(cls, job: Job) -> "Made":
-        return cls(job=job, skipped=True)
-
     def to_json(self) -> str:
         job = self.job
         what = {"path": str(job.output), "prompt": job.prompt, "negative": job.negative, "seed": job.seed}
@@ -83,7 +79,7 @@ def generate(
     """
     work = _Work(config, report or Report())
     for is_there, alike in groupby(work.writable(jobs), key=work.is_there):
-        yield from map(Made.already, alike) if is_there else work.make(alike)  # noqa: B031 - one of the two
+        yield from (Made(job=job, skipped=True) for job in alike) if is_there else work.make(alike)  # noqa: B031
     work.end()
 
 
@@ -119,8 +115,7 @@ class _Work:
                 started = time.monotonic()
                 try:
                     with self.report.phase("writing"):
-                        if job.output.parent == self.config.new_folder:
-                            make_folder(job.output.parent)
+                        self._make_room(job.output)
                         video.save(job.output, overwrite=self.config.overwrite, metadata=self.config.metadata)
                 except SoraditError as error:
                     self._fail(error, job)
@@ -129,6 +124,10 @@ class _Work:
                 if self.config.sheet_to_write is not None:
                     self._add_to_sheet(job, video)
                 yield Made(job=job, settings=video.settings, seconds=seconds)
+
+    def _make_room(self, path: Path) -> None:
+        if path.parent == self.config.new_folder:
+            make_folder(path.parent)
 
     def _add_to_sheet(self, job: Job, video: "Video") -> None:
         from soradit.media.contact_sheet import MAX_ROWS, film_strip
@@ -148,6 +147,7 @@ class _Work:
         if (sheet := self.config.sheet_to_write) is not None and self.strips:
             from soradit.media.contact_sheet import write_contact_sheet
 
+            self._make_room(sheet)
             write_contact_sheet(sheet, self.strips, overwrite=self.config.overwrite)
         if self.num_failed:
             raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")

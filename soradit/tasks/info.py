@@ -8,7 +8,7 @@ from typing import Any
 from soradit.errors import SoraditError
 from soradit.files import FIRST_FRAME
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import IDENTITY, INDEX, find_weights, identity, verify
+from soradit.model.folder import IDENTITY, INDEX, Hashes, find_weights, identity, verify
 
 
 def info(
@@ -30,9 +30,10 @@ def info(
     own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
     settings = own.with_overrides(height=height, width=width, num_frames=num_frames)
     latent_grid(settings, token_size, window=own.window(token_size[0]))
-    facts: dict[str, Any] = {"weights": identity(verify(folder)), "folder": str(folder)}
+    hashes = verify(folder)
+    facts: dict[str, Any] = {"weights": identity(hashes), "folder": str(folder)}
     facts |= {f"{name}_parameters": count_parameters(folder / name) for name in IDENTITY if name != "tokenizer"}
-    return facts | _costs(folder, settings)
+    return facts | _costs(folder, settings, hashes)
 
 
 def count_parameters(component: Path) -> int:
@@ -48,7 +49,7 @@ def count_parameters(component: Path) -> int:
     return total
 
 
-def _costs(folder: Path, settings: GenerationConfig) -> dict[str, Any]:
+def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str, Any]:
     """What a video takes, in float32 on a CPU: tokens, operations, memory."""
     import torch
 
@@ -57,7 +58,7 @@ def _costs(folder: Path, settings: GenerationConfig) -> dict[str, Any]:
     from soradit.pipeline import Pipeline
     from soradit.video import Request
 
-    pipeline = Pipeline.load(folder, device="cpu", precision="float32")
+    pipeline = Pipeline.load(folder, device="cpu", precision="float32", hashes=hashes)
     grid = pipeline.grid(Request(prompt="", settings=settings))
     text, pooled = pipeline.text_encoder([""])
     transformer, autoencoder = pipeline.transformer.to("meta"), pipeline.autoencoder.to("meta")

@@ -1,6 +1,7 @@
 """What to make and where: prompts with their settings -> jobs, one at a time, however long the list. Needs no torch."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError, UsageError, first_line
-from soradit.files import OUTPUT_SUFFIXES
+from soradit.files import is_video_name
 
 FLAGS: dict[str, tuple[str, type]] = {
     "seed": ("seed", int),
@@ -59,6 +60,11 @@ class Job:
     continued: Path | None = None
     """The video to go on from."""
 
+    def __post_init__(self) -> None:
+        if self.image is not None and self.continued is not None:
+            about = f"the prompt {self.prompt[:40]!r} has an image, and a video to continue"
+            raise UsageError(f"{about}: begin with one of them")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
@@ -79,8 +85,9 @@ def read_orders(source: str) -> Iterator[Order | SoraditError]:
     """
     name = "stdin" if source == "-" else source
     try:
-        lines = sys.stdin if source == "-" else open(source, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
-        with lines:
+        with io.TextIOWrapper(
+            sys.stdin.buffer if source == "-" else open(source, "rb"), encoding="utf-8-sig", errors="surrogateescape"
+        ) as lines:
             for number, line in enumerate(lines, 1):
                 text = line.strip()
                 if text and not text.startswith("#"):
@@ -121,7 +128,7 @@ def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
         name, kind = FLAGS[flag]
         try:
             order[name] = kind(_unquoted(value) if isinstance(value, str) else _number(value, kind))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SoraditError(f"{flag} {value!r} is not {KINDS[kind]}") from error
     if (size := order.pop("size", None)) is not None:
         order["height"], order["width"] = parse_size(size)
@@ -138,7 +145,7 @@ def parse_size(size: str) -> tuple[int, int]:
 def new_folder_of(output: str) -> Path | None:
     """The folder that a name with a slash at its end stands for, where it isn't there yet; a video's name is none."""
     path = Path(output)
-    is_folder = output.endswith(("/", os.sep)) and path.suffix.lower() not in OUTPUT_SUFFIXES
+    is_folder = output.endswith(("/", os.sep)) and not is_video_name(path)
     return path if is_folder and not path.exists() else None
 
 
@@ -159,7 +166,7 @@ def plan(
     Raises SoraditError for no orders, and for an output that no video could be written to.
     """
     is_folder = output is not None and (output == new_folder or output.is_dir())
-    is_file = output is not None and bool(output.suffix) and (output.suffix in OUTPUT_SUFFIXES or not is_folder)
+    is_file = output is not None and bool(output.suffix) and (is_video_name(output) or not is_folder)
     if output is not None and not is_file and not is_folder:
         what = "is a file of another kind; give another name"
         why = what if output.exists() else f"no such folder; to have it made, write {output}/"
@@ -170,35 +177,32 @@ def plan(
         raise SoraditError("no prompts: give one, or a file of them with --prompts")
     names = _Names(output, is_file=is_file, single=len(first_two) == 1)
     for index, (order, i) in enumerate(chain(first_two, wanted)):
-        job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
+        job: Job | SoraditError
+        try:
+            job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
+        except SoraditError as error:
+            job = error
         if shard is None or index % shard.count == shard.index:
             yield job
 
 
-def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditError:
+def _job(order: Order, i: int, index: int, names: "_Names") -> Job:
     options = dict(order)
     prompt, negative, seed = options.pop("prompt"), options.pop("negative", ""), options.pop("seed", 0) + i
     for text in (prompt, negative):
         if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
-            return UsageError(f"the prompt {text[:80]!r} is not UTF-8")
+            raise UsageError(f"the prompt {text[:80]!r} is not UTF-8")
         if len(text) > MAX_PROMPT:
-            return UsageError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
-    image, continued = options.pop("image", None), options.pop("continued", None)
-    if image is not None and continued is not None:
-        return SoraditError(f"the prompt {prompt[:40]!r} has an image, and --continue a video: begin with one of them")
+            raise UsageError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
     given = options.pop("output", None)
-    try:
-        path = names.given(given, i) if given is not None else names.make(prompt, seed, index)
-    except SoraditError as error:
-        return error
     return Job(
         prompt=prompt,
         negative=negative,
         seed=seed,
-        output=path,
+        output=names.given(given, i) if given is not None else names.make(prompt, seed, index),
+        image=options.pop("image", None),
+        continued=options.pop("continued", None),
         overrides=options,
-        image=image,
-        continued=continued,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import soradit
 from soradit.errors import SoraditError, UsageError
-from soradit.files import OUTPUT_SUFFIXES, check_output_path
+from soradit.files import is_video_name
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.tasks.generate import GenerateConfig, Made, generate
@@ -32,8 +32,7 @@ def replay(
 
     report = report or Report()
     if output is None:
-        output = Path(f"{video.stem}-replay{video.suffix if video.suffix.lower() in OUTPUT_SUFFIXES else '.mp4'}")
-    check_output_path(output, overwrite=config.overwrite)
+        output = Path(f"{video.stem}-replay{video.suffix if is_video_name(video) else '.mp4'}")
     about = read_about(video)
     version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)
     precision = about.pop("precision", None)

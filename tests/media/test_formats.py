@@ -13,7 +13,7 @@ from soradit.errors import SoraditError
 from soradit.files import MAX_FPS, OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
-from soradit.media.video import probe_video, read_video
+from soradit.media.video import probe_video, read_folder, read_video
 from soradit.media.writing import write_video
 
 
@@ -96,6 +96,8 @@ def test_a_folder_of_frames_is_exact(tmp_path: Path) -> None:
     write_video(path, frames, fps=16)
     assert sorted(os.listdir(path)) == ["0000.png", "0001.png", "0002.png"]
     assert (np.stack([np.asarray(Image.open(path / f"{i:04d}.png")) for i in range(3)]) == frames).all()
+    Image.new("RGB", (21, 33)).save(path / "cover.png")
+    assert (read_folder(path) == frames).all()
 
 
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)

@@ -159,7 +159,7 @@ def test_a_new_folder_is_made_with_its_first_video(generate: Callable) -> None:
 
 
 def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("夕焼け\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\ufeff夕焼け\n".encode())))
     ended = generate("--prompts", "-", "--json")
     (line,) = map(json.loads, ended.out.splitlines())
     assert (line["path"], line["prompt"], line["seed"], line["skipped"]) == ("video-0.mp4", "夕焼け", 0, False)

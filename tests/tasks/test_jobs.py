@@ -1,5 +1,6 @@
 """Lists of prompts: every form of a line, a name for every video, shards that share out the whole."""
 
+import io
 import itertools
 from pathlib import Path
 
@@ -176,5 +177,20 @@ def test_a_line_with_an_image_refuses_the_commands_video() -> None:
     orders = [{"prompt": "a", "image": Path("a.png")}, {"prompt": "b"}]
     first, second = plan(orders, common={"continued": Path("b.mp4")})
     assert isinstance(first, SoraditError)
-    assert "has an image, and --continue a video" in str(first)
+    assert "has an image, and a video to continue" in str(first)
     assert isinstance(second, Job)
+
+
+@pytest.mark.parametrize("line", ['{"prompt": "a", "seed": 1e999}', '{"prompt": "a", "guidance": 1%s}' % ("0" * 400)])
+def test_numbers_beyond_all_bounds_are_named(line: str) -> None:
+    with pytest.raises(SoraditError, match="is not a"):
+        parse_line(line)
+
+
+def test_a_bad_byte_on_stdin_is_that_lines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa\nb \xff\nc\n")))
+    first, second, third = plan(read_orders("-"))
+    assert isinstance(first, Job)
+    assert isinstance(third, Job)
+    assert (first.prompt, third.prompt) == ("a", "c")
+    assert "is not UTF-8" in str(second)
