@@ -10,6 +10,7 @@ from soradit.errors import SoraditError, UsageError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MAX_TOKENS_WRITTEN_OUT = 1024
+"""Of a video and its prompt together."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
@@ -49,8 +50,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 def is_faster_written_out(device: torch.device, tokens: int) -> bool:
     """Whether attention over so many tokens is trained faster as products and a softmax than by torch's fused one.
 
-    On a CPU with hardware for bfloat16 the fused one's way back makes no use of it. Written out, it takes memory by the
-    square of the tokens.
+    In bfloat16 on a CPU it is, since the fused one's way back makes no use of hardware for it. Written out, it takes
+    memory by the square of the tokens.
     """
     return device.type == "cpu" and torch.is_autocast_enabled("cpu") and tokens <= MAX_TOKENS_WRITTEN_OUT
 

@@ -126,7 +126,6 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
     """Put a saved state back, in place. Raises SoraditError when files are damaged or don't fit."""
     about = read_state(checkpoint)
     try:
-        _begin_adamw(state)
         parts = _tensors(state)
         saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in parts}
         for name, tensors in parts.items():
@@ -155,21 +154,8 @@ def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
     return {  # numbers as vectors of one: joining shards loses tensors without a dimension
         f"{name}.{key}": torch.atleast_1d(value)
         for name, parameter in state.trained.items()
-        for key, value in of.get(parameter, {}).items()
+        for key, value in of[parameter].items()
     }
-
-
-def _begin_adamw(state: TrainState) -> None:
-    """Give it the tensors that it has from its first step on."""
-    for optimizer in state.optimizers:
-        if isinstance(optimizer, torch.optim.AdamW):
-            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
-                if not optimizer.state[parameter]:
-                    optimizer.state[parameter] = {
-                        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                        "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-                        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-                    }
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def optimizers_of(model: nn.Module, config: LoopConfig) -> list[torch.optim.Opti
 def matrices_of_blocks(model: nn.Module) -> list[nn.Parameter]:
     """Of attention and feed-forward, in all blocks."""
     layers = (layer for layer in model.modules() if isinstance(layer, (Attention, FeedForward)))
-    return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
+    return [p for layer in layers for p in layer.parameters() if p.ndim == 2 and p.requires_grad]
 
 
 def equal_rates(parameter: nn.Parameter) -> float:
@@ -54,6 +54,12 @@ def adamw(
     groups = [{"params": same, "weight_decay": decayed, "share": share} for (decayed, share), same in alike.items()]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     optimizer.grad_scale = None  # type: ignore[attr-defined]  # which found_inf belongs with, unused here
+    for parameter in parameters:  # now, not at the first step: a checkpoint before it has them, too
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+        }
     return optimizer
 
 
@@ -76,8 +82,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             rate = group["lr"] * (1 - self.found_inf)
             for same in _by_shape(group["params"]):
-                gradients = torch.stack([matrix.grad for matrix in same if matrix.grad is not None])
-                gradients = gradients.nan_to_num(0.0, 0.0, 0.0)
+                gradients = torch.stack([_gradient(matrix) for matrix in same]).nan_to_num(0.0, 0.0, 0.0)
                 momenta = torch.stack([self.state[matrix]["momentum"] for matrix in same])
                 momenta = momenta.lerp(gradients, (1 - MUON_MOMENTUM) * (1 - self.found_inf))
                 directions = orthogonal(gradients.lerp(momenta, MUON_MOMENTUM))
@@ -97,6 +102,11 @@ def orthogonal(x: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows colu
         square = y @ y.mT
         y = a * y + (b * square + c * square @ square) @ y
     return y.to(x.dtype)
+
+
+def _gradient(matrix: nn.Parameter) -> Tensor:
+    assert matrix.grad is not None, "a step of Muon before the way back"
+    return matrix.grad
 
 
 def _by_shape(matrices: list[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
