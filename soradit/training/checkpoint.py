@@ -126,7 +126,6 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
     """Put a saved state back, in place. Raises SoraditError when files are damaged or don't fit."""
     about = read_state(checkpoint)
     try:
-        _begin_adamw(state)
         parts = _tensors(state)
         saved = {name: load_file(checkpoint / f"{name}.safetensors") for name in parts}
         for name, tensors in parts.items():
@@ -151,6 +150,7 @@ def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
 
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
     """The optimizers' state, in place, by the names of the parameters that it belongs to."""
+    _begin_adamw(state)
     of = {parameter: tensors for optimizer in state.optimizers for parameter, tensors in optimizer.state.items()}
     return {  # numbers as vectors of one: joining shards loses tensors without a dimension
         f"{name}.{key}": torch.atleast_1d(value)
@@ -160,7 +160,7 @@ def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
 
 
 def _begin_adamw(state: TrainState) -> None:
-    """Give it the tensors that it has from its first step on."""
+    """Give it the tensors that it has from its first step on, where it has taken none."""
     for optimizer in state.optimizers:
         if isinstance(optimizer, torch.optim.AdamW):
             for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
