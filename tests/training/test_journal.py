@@ -145,3 +145,6 @@ def test_a_chart_of_nothing_is_nothing() -> None:
 def test_smoothing_keeps_the_level() -> None:
     assert smoothed([(float(i), 3.0) for i in range(100)])[-1][1] == pytest.approx(3.0)
     assert smoothed([(0.0, 1.0), (1.0, NAN)]) == [(0.0, 1.0)]
+    assert smoothed([]) == []
+    noisy = smoothed([(float(i), float(i % 2)) for i in range(64)])
+    assert all(0.4 < y < 0.6 for _, y in noisy[32:])
