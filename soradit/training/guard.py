@@ -17,7 +17,7 @@ MAX_NAMED = 8
 
 
 class Diverged(Exception):
-    """Too many steps in a row could not be taken; its text says which, and of which clips."""
+    """Too many steps in a row could not be taken; its text says which."""
 
 
 class Guard:
@@ -37,8 +37,8 @@ class Guard:
         step = int(row["step"])
         names = self.clips_of(step - 1)
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        what = f"loss {row['loss']}, gradient {row['gradient_norm']}; its clips: {', '.join(names[:MAX_NAMED])}{more}"
-        self.report.note(f"step {step} not taken: {what}")
+        what = f"loss {row['loss']}, gradient {row['gradient_norm']}"
+        self.report.note(f"step {step} not taken: {what}; its clips: {', '.join(names[:MAX_NAMED])}{more}")
         if self.in_a_row >= MAX_IN_A_ROW:
             raise Diverged(f"{self.in_a_row} steps in a row, up to step {step}, could not be taken ({what})")
 

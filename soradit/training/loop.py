@@ -287,7 +287,7 @@ class Training:
         scale, found = self.state.rate_scale / 2, list_checkpoints(self.run)
         if not found or scale < 0.5**MAX_RETURNS:
             why = f" in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
-            raise SoraditError(f"{trouble}{why}: try a smaller --lr, and soradit check on these clips")
+            raise SoraditError(f"{trouble}{why}: try a smaller --lr, and soradit check on the clips named above")
         load_checkpoint(found[-1], self.state)
         if self.world.is_first:
             turn_back_to(self.run, found[-1], self.report)

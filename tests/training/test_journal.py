@@ -53,6 +53,15 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
     assert {(3, "held_out_loss", 0.625), (2, "loss", 0.5)} <= set(events(tmp_path))
 
 
+def test_the_running_loss_outlives_a_step_that_was_not_taken(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, 0, batch_size=8)
+    for step, loss in enumerate((0.5, NAN, 0.25)):
+        journal.add(step + 1, {"loss": torch.tensor(loss), "gradient_norm": 1.0})
+    journal.flush()
+    assert journal.summary.startswith("loss 0.4750,")
+    journal.close()
+
+
 def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 0, batch_size=8, writes=False)
     journal.add(1, {"loss": torch.tensor(1.0), "gradient_norm": 1.0})
