@@ -75,9 +75,9 @@ def step_seconds(
     precision: torch.dtype,
     lora: int | None = None,
 ) -> float:
-    """A step, from how long one takes with a single block, as measured here: forward and backward, and the update."""
-    single = replace(config, depth=1)
-    model = DiT(single) if lora is None else add_lora(DiT(single), lora)
+    """A step, from how long one takes with two blocks, as measured here: forward and backward, and the update."""
+    shallow = replace(config, depth=min(2, config.depth))
+    model = DiT(shallow) if lora is None else add_lora(DiT(shallow), lora)
     state = TrainState.begin(model.to(device).train(), loop)
     passes, updates = [], []
     for _ in range(3):
@@ -89,8 +89,9 @@ def step_seconds(
         state.apply_gradients(loss.detach(), loop)
         passes.append(there_and_back - begun)
         updates.append(_clock(device) - there_and_back)
-    deeper = flops_per_clip(config, shape, lora=lora) / flops_per_clip(single, shape, lora=lora)
-    return min(passes) * deeper * loop.accumulate + min(updates) * config.depth  # nearly all weights are the blocks'
+    deeper = flops_per_clip(config, shape, lora=lora) / flops_per_clip(shallow, shape, lora=lora)
+    update = min(updates) * config.depth / shallow.depth  # nearly all weights are the blocks'
+    return min(passes) * deeper * loop.accumulate + update
 
 
 def _clock(device: torch.device) -> float:

@@ -1,6 +1,7 @@
 """Guard rails: what happens when a loss or a gradient is not a finite number, or memory runs out."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -55,4 +56,7 @@ def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error
+        # torch says more, on many lines
+        asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        why = f"{asked[1]} were asked for" if asked else first_line(error)
+        raise SoraditError(f"out of memory ({why}): {advice()}") from error
