@@ -58,9 +58,9 @@ def line_chart(title: str, lines: list[Line], *, x_name: str = "step", from_zero
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
 
 
-def smoothed(points: Points, share: float = 0.02) -> Points:
-    """An exponential average over about ``share`` of the points."""
-    keep = 1 - 1 / max(1.0, share * len(points))
+def smoothed(points: Points) -> Points:
+    """An exponential average, over about the square root of their number."""
+    keep = 1 - 1 / math.sqrt(max(1, len(points)))
     average, weight, result = 0.0, 0.0, []
     for x, y in points:
         if math.isfinite(y):

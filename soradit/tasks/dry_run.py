@@ -124,8 +124,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
     model = as_trained(model, replace(config, compile=False))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     published = sum(file.stat().st_size for file in config.run.rglob("*") if file.is_file())
-    part = loop.batch_size // loop.accumulate
-    seconds = step_seconds(dit, shape, part, device=device, precision=precision) * loop.accumulate
+    seconds = step_seconds(dit, shape, loop, device=device, precision=precision, lora=config.lora)
     return Estimate(
         clips=clips,
         flip=config.flip,

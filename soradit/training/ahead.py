@@ -2,16 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
+WAIT_SECONDS = 1.0
+
 
 class Ahead:
-    """Iterates over ``draw(step)`` for each of ``steps``, one step ahead, in a thread."""
+    """Iterates over ``draw(step)`` for each of ``steps``, one step ahead, in a thread.
 
-    def __init__(self, draw: Callable[[int], Any], steps: range) -> None:
-        self.draw, self.steps = draw, steps
+    ``while_waiting`` is called now and then, and may raise; a draw that is left then is not waited for.
+    """
+
+    def __init__(
+        self, draw: Callable[[int], Any], steps: range, while_waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self.draw, self.steps, self.while_waiting = draw, steps, while_waiting
         self.waited_seconds = 0.0
         """For the newest item."""
 
@@ -20,7 +27,7 @@ class Ahead:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.thread.shutdown(cancel_futures=True)
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Any]:
         if not self.steps:
@@ -28,6 +35,8 @@ class Ahead:
         upcoming = self.thread.submit(self.draw, self.steps[0])
         for step in self.steps:
             started = time.perf_counter()
+            while not wait([upcoming], WAIT_SECONDS).done:
+                self.while_waiting()
             item = upcoming.result()
             self.waited_seconds = time.perf_counter() - started
             if step + 1 in self.steps:

@@ -13,6 +13,8 @@ from soradit.device import autocast, synchronize
 from soradit.model.cost import PeakBytes
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
+from soradit.training.config import LoopConfig
+from soradit.training.state import TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,38 +49,55 @@ def flops_per_clip(config: DiTConfig, shape: ExampleShape, *, lora: int | None =
     return counter.get_total_flops()
 
 
-def peak_bytes(model: DiT, shape: ExampleShape, batch_size: int) -> int:
+def peak_bytes(model: DiT, shape: ExampleShape, batch_size: int, precision: torch.dtype = torch.float32) -> int:
     """The most memory that tensors take in a step: weights, average, optimizer, gradients, and what is in between.
 
-    ``model`` is as it will be trained; the step is one of its shapes alone.
+    ``model`` is as it will be trained; the step is one of its shapes alone, as a CPU takes it.
     """
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         model = deepcopy(model).train()
     with mode, PeakBytes() as live:
-        _loss(model, shape, batch_size).backward()
+        with autocast(torch.device("cpu"), precision):
+            loss = _loss(model, shape, batch_size)
+        loss.backward()
     of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
     of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return live.peak + of_weights + 3 * of_trained  # the average, and AdamW's two
 
 
 def step_seconds(
-    config: DiTConfig, shape: ExampleShape, batch_size: int, *, device: torch.device, precision: torch.dtype
+    config: DiTConfig,
+    shape: ExampleShape,
+    loop: LoopConfig,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    lora: int | None = None,
 ) -> float:
-    """Forward and backward of ``batch_size`` clips, from how long it takes with a single block, as measured here."""
-    single = replace(config, depth=1)
-    with device:
-        model = DiT(single)
-        seconds = []
-        for _ in range(3):
-            synchronize(device)
-            started = time.perf_counter()
-            with autocast(device, precision):
-                loss = _loss(model, shape, batch_size)
-            loss.backward()
-            synchronize(device)
-            seconds.append(time.perf_counter() - started)
-    return min(seconds) * flops_per_clip(config, shape) / flops_per_clip(single, shape)
+    """A step, from how long one takes with two blocks, as measured here: forward and backward, and the update."""
+    shallow = replace(config, depth=min(2, config.depth))
+    model = DiT(shallow) if lora is None else add_lora(DiT(shallow), lora)
+    state = TrainState.begin(model.to(device).train(), loop)
+    passes, updates = [], []
+    for _ in range(3):
+        begun = _clock(device)
+        with device, autocast(device, precision):
+            loss = _loss(model, shape, loop.batch_size // loop.accumulate)
+        loss.backward()
+        there_and_back = _clock(device)
+        state.apply_gradients(loss.detach(), loop)
+        passes.append(there_and_back - begun)
+        updates.append(_clock(device) - there_and_back)
+    deeper = flops_per_clip(config, shape, lora=lora) / flops_per_clip(shallow, shape, lora=lora)
+    update = min(updates) * config.depth / shallow.depth  # nearly all weights are the blocks'
+    return min(passes) * deeper * loop.accumulate + update
+
+
+def _clock(device: torch.device) -> float:
+    """In seconds, when all that was asked of the device is done."""
+    synchronize(device)
+    return time.perf_counter()
 
 
 def _loss(model: nn.Module, shape: ExampleShape, batch_size: int) -> Tensor:

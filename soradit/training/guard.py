@@ -1,6 +1,7 @@
 """Guard rails: what happens when a loss or a gradient is not a finite number, or memory runs out."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ MAX_NAMED = 8
 
 
 class Diverged(Exception):
-    """Too many steps in a row could not be taken; its text says which, and of which clips."""
+    """Too many steps in a row could not be taken; its text says which."""
 
 
 class Guard:
@@ -37,8 +38,8 @@ class Guard:
         step = int(row["step"])
         names = self.clips_of(step - 1)
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        what = f"loss {row['loss']}, gradient {row['gradient_norm']}; its clips: {', '.join(names[:MAX_NAMED])}{more}"
-        self.report.note(f"step {step} not taken: {what}")
+        what = f"loss {row['loss']}, gradient {row['gradient_norm']}"
+        self.report.note(f"step {step} not taken: {what}; its clips: {', '.join(names[:MAX_NAMED])}{more}")
         if self.in_a_row >= MAX_IN_A_ROW:
             raise Diverged(f"{self.in_a_row} steps in a row, up to step {step}, could not be taken ({what})")
 
@@ -55,4 +56,7 @@ def memory_guard(advice: Callable[[], str]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise SoraditError(f"out of memory ({first_line(error)}): {advice()}") from error
+        # torch says more, on many lines
+        asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        why = f"{asked[1]} were asked for" if asked else first_line(error)
+        raise SoraditError(f"out of memory ({why}): {advice()}") from error

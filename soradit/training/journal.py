@@ -88,7 +88,8 @@ class Journal:
         for step, figures in read:
             self.metrics.write(step, figures | {"seconds": seconds, "processor_seconds": processor_seconds})
             self._put_on_board(step, figures | {"clips_per_second": self.batch_size / seconds})
-            self._loss = _running(self._loss, figures["loss"])
+            if math.isfinite(figures["loss"]):
+                self._loss = _running(self._loss, figures["loss"])
             self._seconds = _running(self._seconds, seconds)
         if time.monotonic() - self._page_time > PAGE_INTERVAL_SECONDS:
             self.write_page()

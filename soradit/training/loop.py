@@ -5,9 +5,10 @@ weights. What is the same is here, in ``Training.run``: a step, its record, held
 """
 
 import math
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -23,6 +24,7 @@ from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
+from soradit.training.interruptible import interruptible
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.run import turn_back_to
@@ -33,6 +35,8 @@ from soradit.training.stop import Stop, StopRequested
 
 READ_EVERY_STEPS = 10
 """How often several processes read their figures; one by itself does when it is time."""
+PATIENCE_SECONDS = 2.0
+"""A step that has taken longer than this is not waited for by a stop: it is taken again."""
 
 
 @runtime_checkable
@@ -128,6 +132,11 @@ class Training:
     world: World
     report: Report
     describe: dict
+    first_step: int = field(init=False)
+    """From which this process has gone on."""
+
+    def __post_init__(self) -> None:
+        self.first_step = self.state.step
 
     def run_to_end(self, memory_advice: Callable[[], str]) -> None:
         """Train, and leave an account of how it ended."""
@@ -157,7 +166,7 @@ class Training:
         """The loop."""
         state, config = self.state, self.config
         with (
-            Ahead(self.draw, range(state.step, config.steps)) as batches,
+            Ahead(self.draw, range(state.step, config.steps), while_waiting=self.poll_amid_step) as batches,
             self.report.progress("training", config.steps) as progress,
         ):
             self.look_around(clock=False)  # the process before this one may have been stopped in the middle of it
@@ -178,16 +187,32 @@ class Training:
         return [self.objective.batch(step, part) for part in parts]
 
     def step(self, parts: list[Any]) -> dict[str, float | Tensor]:
-        """One update of the weights and of their average."""
+        """One update of the weights and of their average; until then nothing has changed, and a stop may come."""
         losses: list[Tensor] = []
-        for part in parts:
-            if losses:
-                self.stop.poll()
-            exchange_gradients(self.objective.network, len(losses) == len(parts) - 1)
-            loss = self.objective.loss(part, self.state.step) / len(parts)
-            loss.backward()
-            losses.append(loss.detach())
+        poll = partial(self.poll_amid_step, patient_until=time.monotonic() + PATIENCE_SECONDS)
+        with self.interruptible(poll):
+            for part in parts:
+                if losses:
+                    self.stop.poll(clock=self.has_stepped)
+                exchange_gradients(self.objective.network, len(losses) == len(parts) - 1)
+                loss = self.objective.loss(part, self.state.step) / len(parts)
+                poll()
+                loss.backward()
+                losses.append(loss.detach())
         return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
+
+    def interruptible(self, poll: Callable[[], None]) -> AbstractContextManager[None]:
+        """Of several processes none is: they stop together, at places that all come to."""
+        return interruptible(self.objective.model, poll) if self.world.size == 1 else nullcontext()
+
+    def poll_amid_step(self, patient_until: float = 0.0) -> None:
+        if self.world.size == 1 and time.monotonic() > patient_until:
+            self.stop.poll(clock=self.has_stepped)
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether ``max_hours`` may cut a step short: not the first one, lest runs that hurry never come further."""
+        return self.state.step > self.first_step
 
     def look_around(self, *, clock: bool = True) -> None:
         """Snapshots, held-out figures and samples of the averaged weights, where they are due and not there yet.
@@ -200,7 +225,7 @@ class Training:
         if self.is_due(config.evaluate_every):
             self.read_journal(now=True)
             if "held_out_loss" not in self.journal.rows[-1]:
-                with self.state.averaged():
+                with self.state.averaged(), self.interruptible(poll):
                     self.journal.amend(self.objective.evaluate(poll))
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
@@ -249,6 +274,7 @@ class Training:
         self.journal.start_clock()
 
     def save_and_leave(self, reason: StopRequested) -> NoReturn:
+        self.state.model.zero_grad()  # of a step that was cut short
         try:
             self.save()
         except Diverged as trouble:
@@ -261,7 +287,7 @@ class Training:
         scale, found = self.state.rate_scale / 2, list_checkpoints(self.run)
         if not found or scale < 0.5**MAX_RETURNS:
             why = f" in spite of a learning rate {1 / self.state.rate_scale:g} times smaller" if found else ""
-            raise SoraditError(f"{trouble}{why}: try a smaller --lr, and soradit check on these clips")
+            raise SoraditError(f"{trouble}{why}: try a smaller --lr, and soradit check on the clips named above")
         load_checkpoint(found[-1], self.state)
         if self.world.is_first:
             turn_back_to(self.run, found[-1], self.report)

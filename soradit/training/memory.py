@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from soradit.device import choose_device, choose_precision
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
 from soradit.training.config import LoopConfig, TrainConfig
@@ -28,7 +29,8 @@ def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, sha
     model = as_trained(DiT(dit), replace(config, compile=False))
     tracked = len(LENGTHS) if loop.snapshots else 0
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return peak_bytes(model, shape, part) + tracked * trained
+    precision = choose_precision(config.precision, choose_device(config.device))
+    return peak_bytes(model, shape, part, precision) + tracked * trained
 
 
 def memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:

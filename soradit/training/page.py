@@ -26,7 +26,7 @@ body { margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 p.verdict { font-size: 1.05rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
 svg { width: 100%; height: auto; border: 1px solid #8884; border-radius: 6px; }
 svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 svg .title { font-size: 13px; font-weight: 600; }
@@ -37,10 +37,16 @@ table { border-collapse: collapse; }
 td, th { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { font-weight: 600; white-space: nowrap; }
 td.step { white-space: nowrap; opacity: .7; }
-table.samples { table-layout: fixed; width: 100%; }
+.wide { overflow-x: auto; }
+table.samples { table-layout: fixed; width: 100%; min-width: 48rem; }
 table.samples th:first-child { width: 6rem; }
 table.samples th { white-space: normal; }
 img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
+@media (max-width: 34rem) {
+  body { margin: .75rem auto; padding: 0 .75rem; }
+  svg text { font-size: 13px; }
+  svg .title { font-size: 15px; }
+}
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
 """
 
@@ -164,7 +170,7 @@ def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
         at["trivial"] = Line(name="size alone", points=_at(middles, trivial), color=GREY, dashed=True)
     return [
         line_chart("Held-out loss by t", over_steps),
-        line_chart("Held-out loss", list(at.values()), x_name="t (0 noise, 1 clean)"),
+        line_chart("Held-out loss at each t", list(at.values()), x_name="t (0 noise, 1 clean)"),
     ]
 
 
@@ -189,7 +195,7 @@ def _samples(run: Path, prompts: list[str]) -> str:
         for folder in (steps[i] for i in sorted(chosen))
     ]
     head = "<tr><th></th>" + "".join(f"<th>{safe(prompt)}</th>" for prompt in prompts) + "</tr>"
-    table = f'<table class="samples">{head}{"".join(rows)}</table>'
+    table = f'<div class="wide"><table class="samples">{head}{"".join(rows)}</table></div>'
     return f"<h2>Samples as they grew</h2><p>As MP4s in {SAMPLES}/.</p>{table}"
 
 

@@ -509,6 +509,31 @@ def test_a_shell_repeats_the_command_until_it_is_trained(clips: Path, weights: P
 
 
 @pytest.mark.slow
+def test_a_slurm_job_asks_for_its_own_requeueing_until_it_is_trained(
+    clips: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The job of docs/clusters.md, with stand-ins for SLURM's commands."""
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
+    (script,) = re.findall(r"```sh\n(#!/bin/bash\n#SBATCH.*?)```", page, re.DOTALL)
+    soradit = f"{shlex.quote(sys.executable)} -m soradit train --weights {shlex.quote(str(weights))} --batch-size 2"
+    script = script.replace("soradit train", soradit).replace("--data clips", f"--data {shlex.quote(str(clips))}")
+    script = script.replace("--steps 100000", "--steps 2 --max-hours 1e-9")
+    for name, does in (("srun", 'exec "$@"'), ("scontrol", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": ROOT, "PATH": path, "SLURM_JOB_ID": "7"}
+    said = [
+        subprocess.run(
+            ["bash", "-uc", script], cwd=tmp_path, check=True, env=environment, stdout=subprocess.PIPE
+        ).stdout
+        for _ in range(3)
+    ]
+    assert said == [b"requeue 7\n", b"requeue 7\n", b"run\n"]
+    assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.slow
 def test_a_command_that_is_terminated_says_75_and_goes_on(clips: Path, weights: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "soradit", "train", "--data", str(clips), "--weights", str(weights)]
     command += ["--steps", "400", "--batch-size", "2", "-o", str(tmp_path / "run")]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from soradit.device import autocast
 from soradit.model.cost import PeakBytes
 from soradit.model.dit import DiT, DiTConfig
 from soradit.training.config import LoopConfig
@@ -16,8 +17,9 @@ CONFIG = DiTConfig(depth=2, width=96, heads=2, latent_channels=16, text_dim=32, 
 SHAPE = ExampleShape(latents=(2, 4, 4, 16), text=(8, 32), pooled=32)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool) -> None:
+def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool, precision: torch.dtype) -> None:
     def build() -> DiT:
         model = DiT(CONFIG)
         model.checkpoint_activations = checkpointed
@@ -25,11 +27,13 @@ def test_bytes_from_shapes_are_those_of_real_tensors(checkpointed: bool) -> None
 
     model = build().train()
     with PeakBytes() as live:
-        _loss(model, SHAPE, 4).backward()
+        with autocast(torch.device("cpu"), precision):
+            loss = _loss(model, SHAPE, 4)
+        loss.backward()
     weights = sum(p.numel() * 4 for p in model.parameters())
-    assert peak_bytes(build(), SHAPE, 4) == pytest.approx(live.peak + 4 * weights, rel=0.02)
-    plain = peak_bytes(DiT(CONFIG), SHAPE, 4)
-    assert (peak_bytes(build(), SHAPE, 4) < plain) == checkpointed
+    assert peak_bytes(build(), SHAPE, 4, precision) == pytest.approx(live.peak + 4 * weights, rel=0.02)
+    plain = peak_bytes(DiT(CONFIG), SHAPE, 4, precision)
+    assert (peak_bytes(build(), SHAPE, 4, precision) < plain) == checkpointed
 
 
 def test_memory_grows_with_the_batch_and_not_with_what_is_frozen() -> None:
@@ -55,17 +59,23 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     assert with_lora == pytest.approx(2 * 2 * linear + 3 * 2 * attention + 2 * conditions, rel=0.05)
 
 
-def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "precision"), [("adamw", torch.float32), ("adamw", torch.bfloat16), ("muon", torch.bfloat16)]
+)
+def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch, optimizer: str, precision: torch.dtype) -> None:
     """In seconds of this process, which other work on the machine doesn't lengthen; the best of a few, in turns."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     config, shape = replace(CONFIG, depth=4, width=192), replace(SHAPE, latents=(4, 4, 4, 16))
-    state = TrainState.begin(DiT(config), loop := LoopConfig(steps=9, batch_size=4))
+    loop, cpu = LoopConfig(steps=9, batch_size=8, accumulate=2, optimizer=optimizer), torch.device("cpu")
+    state = TrainState.begin(DiT(config), loop)
     estimated, real = [], []
     for _ in range(4):
-        estimated.append(step_seconds(config, shape, 4, device=torch.device("cpu"), precision=torch.float32))
+        estimated.append(step_seconds(config, shape, loop, device=cpu, precision=precision))
         started = time.process_time()
-        loss = _loss(state.model, shape, 4)
-        loss.backward()
+        for _ in range(2):
+            with autocast(cpu, precision):
+                loss = _loss(state.model, shape, 4)
+            loss.backward()
         state.apply_gradients(loss.detach(), loop)
         real.append(time.process_time() - started)
     assert min(estimated) == pytest.approx(min(real), rel=0.25)

@@ -129,9 +129,8 @@ def test_out_of_memory_says_what_to_do(tmp_path: Path) -> None:
         def loss(self, batch: Tensor, step: int) -> Tensor:
             return torch.empty(2**58).mean() if step == 2 else super().loss(batch, step)
 
-    with pytest.raises(SoraditError, match=r"out of memory \(.*\): use a smaller --batch-size") as error:
+    with pytest.raises(SoraditError, match=r"^out of memory \(1152921504606846976 bytes were asked for\): use"):
         start(Huge(), tmp_path)
-    assert "\n" not in str(error.value)
 
 
 def test_other_runtime_errors_are_not_mistaken_for_memory(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
     assert {(3, "held_out_loss", 0.625), (2, "loss", 0.5)} <= set(events(tmp_path))
 
 
+def test_the_running_loss_outlives_a_step_that_was_not_taken(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, 0, batch_size=8)
+    for step, loss in enumerate((0.5, NAN, 0.25)):
+        journal.add(step + 1, {"loss": torch.tensor(loss), "gradient_norm": 1.0})
+    journal.flush()
+    assert journal.summary.startswith("loss 0.4750,")
+    journal.close()
+
+
 def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 0, batch_size=8, writes=False)
     journal.add(1, {"loss": torch.tensor(1.0), "gradient_norm": 1.0})
@@ -145,3 +154,6 @@ def test_a_chart_of_nothing_is_nothing() -> None:
 def test_smoothing_keeps_the_level() -> None:
     assert smoothed([(float(i), 3.0) for i in range(100)])[-1][1] == pytest.approx(3.0)
     assert smoothed([(0.0, 1.0), (1.0, NAN)]) == [(0.0, 1.0)]
+    assert smoothed([]) == []
+    noisy = smoothed([(float(i), float(i % 2)) for i in range(64)])
+    assert all(0.4 < y < 0.6 for _, y in noisy[32:])

@@ -5,25 +5,28 @@ import os
 import random
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_loop import CONFIG, Line, assert_same_end, rows, run
-from torch import nn
+from torch import Tensor, nn
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.model.weights import GenerationConfig
 from soradit.report import Report
+from soradit.training import loop as loop_module
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
 from soradit.training.loop import run_loop
 from soradit.training.samples import Samples, list_samples
-from soradit.training.stop import StopRequested
+from soradit.training.stop import Stop, StopRequested
 from soradit.video import Request, Video
 
 SAMPLING = replace(CONFIG, sample_every=5)
@@ -186,6 +189,116 @@ def test_a_stop_in_the_middle_of_a_batch_takes_no_half_step(tmp_path: Path) -> N
         run(Line(stop), tmp_path / "run", config)
     run(Line(), tmp_path / "run", config)
     run(Line(), tmp_path / "unbroken", config)
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+class Slowly(torch.autograd.Function):
+    """The identity, which calls ``at_work("forward")`` and, on the way back, ``at_work("backward")``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at_work: Callable[[str], None]) -> Tensor:
+        ctx.at_work = at_work
+        at_work("forward")
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.at_work("backward")
+        return gradient, None
+
+
+class SlowBlock(nn.Module):
+    def __init__(self, at_work: Callable[[str], None]) -> None:
+        super().__init__()
+        self.at_work = at_work
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Slowly.apply(x, self.at_work)
+
+
+BLOCKS = 4
+
+
+class Layers(nn.Module):
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Slow(Line):
+    """A step is the work of several blocks, each way; ``at_work`` hears of each."""
+
+    def __init__(self, at_work: Callable[[int, str], None] = lambda step, way: None) -> None:
+        super().__init__(lambda step: setattr(self, "step", step))
+        blocks = [SlowBlock(lambda way: at_work(self.step, way)) for _ in range(BLOCKS)]
+        self.network = self.model = Layers([self.model[0], *blocks, *self.model[1:]])
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.5])
+@pytest.mark.parametrize("step", [0, 6])
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_a_stop_in_the_middle_of_a_long_step_does_not_wait_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, step: int, patience: float
+) -> None:
+    """It is as if the step had not begun. A step that is not a long one yet, is ended."""
+    monkeypatch.setattr(loop_module, "PATIENCE_SECONDS", patience)
+    since: list[str] = []
+
+    def work(at: int, on_the_way: str) -> None:
+        if at == step and (since or on_the_way == way):
+            if not since:
+                os.kill(os.getpid(), signal.SIGTERM)
+            since.append(on_the_way)
+            time.sleep(0.3)
+
+    with pytest.raises(StateSaved, match=f"SIGTERM: state saved at step {step} of 12") as stopped:
+        run(Slow(work), tmp_path / "run")
+    assert stopped.value.exit_code == 75
+    assert since == [way] * (1 if patience == 0 else 2)
+    assert len(rows(tmp_path / "run")) == step
+    run(Slow(), tmp_path / "run")
+    run(Slow(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_max_hours_does_not_cut_the_first_step_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a limit that is shorter than a step would be met again and again, for nothing."""
+    monkeypatch.setattr(loop_module, "PATIENCE_SECONDS", 0.0)
+    for step in range(1, 4):
+        with pytest.raises(StateSaved, match=rf"--max-hours 1e-09: state saved at step {step} of 12"):
+            run(Slow(), tmp_path, replace(CONFIG, accumulate=2, max_hours=1e-9))
+    stop = Stop(tmp_path, max_hours=1)
+
+    def work(step: int, way: str) -> None:
+        if step == 5:
+            stop.deadline = 0.0
+
+    (*_, found) = list_checkpoints(tmp_path)
+    with pytest.raises(StateSaved, match="--max-hours 1: state saved at step 5 of 12"):
+        run_loop(Slow(work), CONFIG, tmp_path, resume_from=found, report=Report(), describe={}, stop=stop)
+
+
+def test_a_stop_does_not_wait_for_data(tmp_path: Path) -> None:
+    hold = threading.Event()
+
+    class Waiting(Line):
+        def batch(self, step: int, part: slice = slice(None)) -> Tensor:
+            if step == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+                hold.wait(60)
+            return super().batch(step, part)
+
+    with pytest.raises(StateSaved, match=r"SIGTERM: state saved at step [56] of 12"):
+        run(Waiting(), tmp_path / "run")
+    assert not hold.is_set()
+    hold.set()
+    run(Line(), tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
 
 
