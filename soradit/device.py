@@ -22,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).item()  # which "meta" can't say
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SoraditError(f"device {name} is not available here: use --device auto, cpu, cuda or mps") from error
+        raise SoraditError(f"device {name} is not available here: use --device auto, or cpu") from error
     return device
 
 

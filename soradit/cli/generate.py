@@ -21,7 +21,7 @@ from soradit.cli.options import (
 from soradit.model.config import MAX_SEED
 
 VIDEO, START, MANY = "The video", "What it begins with", "Many at once"
-OWN = "  [default: the weights' own]"
+OWN = "  [default: the weights' own, or the replayed video's]"
 
 Negative = Annotated[
     str | None, typer.Option(metavar="PROMPT", help="What the video should not show.", rich_help_panel=VIDEO)
@@ -155,8 +155,10 @@ def generate(
     soradit generate --prompts prompts.txt -o videos/ --skip-existing --json
     soradit generate "a storm comes up" --continue sunset.mp4 -o longer.mp4
     """
-    if (not prompt) == (prompts is None):
-        raise typer.BadParameter("give either a prompt or --prompts")
+    if not prompt and prompts is None:
+        raise typer.BadParameter("give a prompt, or a file of them with --prompts")
+    if prompt and prompts is not None:
+        raise typer.BadParameter("give either a prompt or --prompts, not both")
     if prompt and len(prompt) > 1:
         raise typer.BadParameter(f'quote the prompt: soradit generate "{" ".join(prompt)}"')
     if overwrite and skip_existing:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from soradit.errors import SoraditError
@@ -67,7 +67,7 @@ def save_familiar(transformer: Path, familiar: Familiar | None) -> None:
         (transformer / FILE).unlink(missing_ok=True)
         return
     tensors = {"landmarks": familiar.landmarks.half().contiguous(), "radius": torch.tensor(familiar.radius)}
-    save_file(tensors, transformer / FILE)
+    (transformer / FILE).write_bytes(save(tensors))
 
 
 def load_familiar(transformer: Path) -> Familiar | None:

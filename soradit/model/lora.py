@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
@@ -45,7 +45,7 @@ def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor], *, base: str)
     folder.mkdir(parents=True, exist_ok=True)
     added = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
     saved = {PREFIX + name.replace(".default.", "."): t.detach().cpu().contiguous() for name, t in added.items()}
-    save_file(saved, folder / LORA_TENSORS, metadata={"format": "pt", BASE: base})
+    (folder / LORA_TENSORS).write_bytes(save(saved, metadata={"format": "pt", BASE: base}))
     config = {**_config(rank).to_dict(), "peft_type": "LORA", "inference_mode": True}
     write_whole(folder / LORA_CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import soradit
@@ -186,7 +186,8 @@ def _save(folder: Path, config: AutoencoderConfig | DiTConfig, tensors: dict[str
     """The config last: a folder without one is never taken for whole."""
     (folder.parent / SUMS).unlink(missing_ok=True)  # of what is replaced now
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().cpu().half().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+    halves = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
+    (folder / TENSORS).write_bytes(save(halves))  # save_file would make it readable to its owner alone
     _write_json(folder / "config.json", _described(config))
 
 

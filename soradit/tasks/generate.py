@@ -149,5 +149,6 @@ class _Work:
 
             self._make_room(sheet)
             write_contact_sheet(sheet, self.strips, overwrite=self.config.overwrite)
+            self.report.note(f"contact sheet in {sheet}")
         if self.num_failed:
             raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from soradit.errors import SoraditError
 from soradit.imports import quick_imports
 from soradit.model.config import load_autoencoder_config, load_generation_config
-from soradit.model.folder import Lora, find_weights, identity, verify
+from soradit.model.folder import Hashes, Lora, find_weights, identity, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
 from soradit.tasks.requests import advice_on, settings_and_start
@@ -70,13 +70,19 @@ class Maker:
     def folder(self) -> Path:
         return find_weights(self.config.weights)
 
+    @property
+    def _name(self) -> str:
+        return "the bundled weights" if self.config.weights is None else str(self.folder)
+
     @cached_property
     def pipeline(self) -> "Pipeline":
         """The weights' files are read, and their hashes compared, while torch is being imported."""
         config, folder = self.config, self.folder
-        self.report.note(f"loading {'the bundled weights' if config.weights is None else folder}")
+        self.report.note(f"loading {self._name}")
         with ThreadPoolExecutor(1) as reader, self.report.progress("loading", 2) as progress:
             verified = reader.submit(verify, folder)
+            if config.expected_weights is not None:
+                self._require(config.expected_weights, self._identity(verified.result()))
             progress.update(0, "importing torch")
             with self.report.phase("importing"), quick_imports():
                 from soradit.pipeline import Pipeline
@@ -97,13 +103,19 @@ class Maker:
             own = identity(verified.result(), "transformer")
             pipeline.transformer = load_lora(pipeline.transformer, config.lora, base=own, note=self.report.note)
             pipeline.familiar = None  # what LoRA learnt from, nothing says
-            pipeline.identity += "".join(f"+{lora.fingerprint}:{lora.strength:g}" for lora in config.lora)
-        if config.expected_weights not in (None, pipeline.identity):
+            pipeline.identity = self._identity(verified.result())
+        return pipeline
+
+    def _identity(self, hashes: Hashes) -> str:
+        """Of the weights and what is merged into them."""
+        return identity(hashes) + "".join(f"+{lora.fingerprint}:{lora.strength:g}" for lora in self.config.lora)
+
+    def _require(self, expected: str, found: str) -> None:
+        if found != expected:
             raise SoraditError(
-                f"it was made with weights {config.expected_weights}, and {folder} are {pipeline.identity}: "
+                f"it was made with weights {expected}, not with {self._name}, which are {found}: "
                 "name the right ones with --weights and --lora, or give --force"
             )
-        return pipeline
 
     def _compare_precision(self, pipeline: "Pipeline") -> None:
         from soradit.device import name_of

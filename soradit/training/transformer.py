@@ -63,7 +63,7 @@ class Windows:
                 self.lengths.append(window)
         self.buckets = [by_size[size] for size in sorted(by_size)]
         """Indices of the segments whose windows are of one size."""
-        captions = {("",), *(segment.clip.captions for segment in self.segments)}
+        captions = dict.fromkeys([("",), *(segment.clip.captions for segment in self.segments)])
         self.text = {key: read_text(cache.text_path(key)) for key in captions}
 
     def __len__(self) -> int:

@@ -70,6 +70,16 @@ def test_the_identity_is_that_of_the_files(copy: Path) -> None:
     assert identity(after, "text_encoder", "tokenizer") == identity(before, "text_encoder", "tokenizer")
 
 
+def test_others_may_read_what_is_saved(copy: Path) -> None:
+    from soradit.model.dit import DiT, DiTConfig
+
+    tiny = DiTConfig(depth=1, width=8, heads=1, latent_channels=4, text_dim=4, pooled_dim=4)
+    save_transformer(copy, tiny, DiT(tiny).state_dict())
+    (copy / "other").touch()
+    tensors, other = (copy / name for name in ("transformer/diffusion_pytorch_model.safetensors", "other"))
+    assert tensors.stat().st_mode == other.stat().st_mode
+
+
 def test_half_written_weights_are_never_taken_for_whole(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped while tensors are written: no config, no list."""
     from soradit.model import weights as module
@@ -80,7 +90,7 @@ def test_half_written_weights_are_never_taken_for_whole(copy: Path, monkeypatch:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save_file", killed)
+    monkeypatch.setattr(module, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         save_transformer(copy, DiTConfig(), {})
     assert not (copy / SUMS).exists()

@@ -88,7 +88,10 @@ def test_other_weights_are_refused_unless_forced(
 ) -> None:
     ended = soradit("replay", "a.mp4", "-o", "b.mp4", "--weights", other_weights)
     assert (ended.exit_code, ended.out) == (1, "")
-    assert f"it was made with weights {read_about(Path('a.mp4'))['weights']}, and {other_weights} are" in ended.error
+    assert (
+        f"it was made with weights {read_about(Path('a.mp4'))['weights']}, not with {other_weights}, which are"
+        in ended.error
+    )
     assert soradit("replay", "a.mp4", "-o", "b.mp4", "--weights", other_weights, "--force").exit_code == 0
 
 

@@ -57,6 +57,21 @@ def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip
     assert len(batch.latents.flatten(1).unique(dim=0)) == 5  # every start
 
 
+def test_captions_come_in_the_order_of_their_clips(cache: Cache, tmp_path: Path) -> None:
+    """Not in a set's, which is another in each process: a folder of weights is the same whenever it is written."""
+    segments = []
+    for i in range(12):
+        path = tmp_path / f"{i}.mp4"
+        path.write_bytes(b"%d" % i)
+        clip = Clip(path=path, captions=(f"caption {i}",))
+        save_latents(Shards(cache.latents_folder), content_hash(path), [torch.zeros(2, 1, 1, 4)])
+        save_text(Shards(cache.text_folder), clip.captions, torch.zeros(1, 3, 4), torch.full((1, 4), float(i)))
+        segments += segments_of(clip, cache.latents_path(clip))
+    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    windows = Windows(segments, cache, length=2)
+    assert windows.captions()[:, 0].tolist() == [float(i) for i in range(12)]
+
+
 def latents_of(cache: Cache, folder: Path, shapes: list[tuple[int, int, int]]) -> list[Segment]:
     """A clip a segment of that many latent frames, rows and columns."""
     save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
