@@ -20,6 +20,9 @@ T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
 """Of waiting for another process, which may be encoding; one that has died is torchrun's to notice."""
 
+GROUPS: set[dist.ProcessGroup] = set()
+"""Kept to the end: where DDP is the last to let go of one, torch waits for gloo's thread, which may wait for Python."""
+
 STOPPED = "stopped"
 """What a training that was asked to stop leaves in torchrun's store."""
 
@@ -127,7 +130,9 @@ def spread(model: DiT, world: World, *, shard: bool) -> nn.Module:
     if world.size == 1:
         return model
     if not shard:
-        return DistributedDataParallel(model)
+        network = DistributedDataParallel(model)
+        GROUPS.add(network.process_group)
+        return network
     from torch.distributed.fsdp import fully_shard
 
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nobody writes into it
