@@ -143,7 +143,7 @@ def train(
         keep_checkpoints=keep,
         max_hours=max_hours,
     )
-    look_first(config)
+    look_first(config, loop)
     if dry_run:
         from soradit.tasks.dry_run import dry_run as estimate
 

@@ -14,7 +14,8 @@ from soradit.media.clips import split_clips
 from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
 from soradit.report import Report
 from soradit.tasks.check import Checked, check
-from soradit.tasks.train import require_possible, saved_or_fresh_transformer
+from soradit.tasks.objectives import saved_or_fresh_transformer
+from soradit.tasks.train import require_possible
 from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds

@@ -3,43 +3,25 @@
 import json
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from soradit.device import choose_device, choose_precision
-from soradit.errors import SoraditError, StateSaved, UsageError
+from soradit.errors import SoraditError, StateSaved
 from soradit.files import write_whole
-from soradit.media.clips import Clip, find_clips, split_clips
+from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
-from soradit.model.config import PRESETS
-from soradit.model.dit import DiT, DiTConfig, widen
-from soradit.model.folder import find_weights, has_component
-from soradit.model.weights import (
-    GenerationConfig,
-    latent_grid,
-    load_autoencoder,
-    load_encoder_only,
-    load_generation_config,
-    load_text,
-    load_transformer,
-    save_text,
-)
 from soradit.report import Report
-from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
-from soradit.training.autoencoder import AutoencoderObjective
-from soradit.training.cache import segments_of
-from soradit.training.checkpoint import list_checkpoints, read_state
-from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig
+from soradit.tasks.objectives import BUILDERS, Split, encode_share
+from soradit.training.checkpoint import read_state
+from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig, require_together
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
 from soradit.training.log import Logged, append_to_log
-from soradit.training.loop import Objective, run_loop
-from soradit.training.memory import as_trained, memory_advice
+from soradit.training.loop import run_loop
+from soradit.training.memory import memory_advice
 from soradit.training.run import (
     RUN_CONFIG,
     beginning,
@@ -49,15 +31,9 @@ from soradit.training.run import (
     turn_back_to,
     undone_if_refused,
 )
-from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.stop import Stop, Stoppable, StopRequested
 from soradit.training.story import and_mirrored, samples_of, tell_story
-from soradit.training.transformer import TransformerObjective, cached_windows
-
-TEXT_ENCODER_WINDOW = 4
-"""Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
-TAUGHT = "teacher.safetensors"
-"""In a run's folder: what the text encoder's teacher makes of sentences and captions."""
+from soradit.training.transformer import TransformerObjective
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -82,7 +58,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         torch.manual_seed(loop.seed)
         try:
             if world.size > 1:
-                _encode_share(config, clips, world, Stoppable(report, stop))
+                encode_share(config, clips, world, Stoppable(report, stop))
             stoppable = Stoppable(report, stop, clock=config.component not in OF_AUTOENCODER)
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
@@ -124,14 +100,9 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
 
 def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> None:
     """Raises SoraditError for what can't be asked for together, or of so many processes."""
+    require_together(config, loop)
     if world.size > 1 and config.component != "transformer":
         raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
-    if loop.accumulate > 1 and config.component == "text_encoder":
-        raise UsageError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
-    if loop.optimizer == "muon" and (config.component != "transformer" or config.lora is not None or config.shard):
-        raise UsageError("--optimizer muon is for --component transformer without --lora or --shard")
-    if loop.snapshots and (config.component != "transformer" or config.lora is not None):
-        raise UsageError("--snapshots is for --component transformer without --lora")
     if loop.batch_size % (shares := world.size * loop.accumulate):
         raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
 
@@ -148,12 +119,6 @@ def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path 
     return checkpoint, described
 
 
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    training: list[Clip]
-    held_out: list[Clip]
-
-
 def _split(config: TrainConfig, report: Report) -> Split:
     clips, mirrored = find_clips(config.data), and_mirrored(config.flip)
     if config.held_out is not None:
@@ -168,162 +133,3 @@ def _split(config: TrainConfig, report: Report) -> Split:
         report.note("too few clips to hold out: held-out figures are of the training clips themselves")
         held_out = training
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)
-
-
-def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    generation = load_generation_config(config.run)
-    encoded = _encode(config, generation, clips, report)
-    autoencoder = load_autoencoder(config.run).config
-    length = generation.num_frames // autoencoder.token_size[0]
-    usable = set(encoded.clips)
-    windows = {
-        name: cached_windows([c for c in part if c in usable], encoded.cache, length=length, what=name)
-        for name, part in (("training", clips.training), ("held-out", clips.held_out))
-    }
-    device = choose_device(config.device)
-    return TransformerObjective(
-        as_trained(saved_or_fresh_transformer(config, autoencoder), config),
-        training=windows["training"],
-        held_out=windows["held-out"],
-        generation=generation,
-        batch_size=loop.batch_size,
-        drop_text=config.drop_text,
-        seed=loop.seed,
-        device=device,
-        precision=choose_precision(config.precision, device),
-        shift=config.timestep_shift,
-        min_snr=config.min_snr,
-        lora_rank=config.lora,
-    )
-
-
-def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
-    """The run's own transformer, widened to the latents if they have more channels, or a new one that fits them."""
-    if has_component(config.run, "transformer"):
-        dit = load_transformer(config.run)
-        if dit.config.latent_channels < autoencoder.latent_channels:
-            dit = widen(dit, autoencoder.latent_channels)
-        return dit.requires_grad_(True)
-    text = load_text(config.run)
-    given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
-    return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
-
-
-def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    saved = has_component(config.run, "vae")
-    model = load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig())
-    objective = _reconstruction(model, config, loop, clips, report)
-    if not saved and not list_checkpoints(config.run):
-        report.note("fitting a linear autoencoder to begin with")
-        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
-    return objective
-
-
-def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
-    """That of the weights that the command names, where the fresh one's latents can be turned towards its own."""
-    if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
-        return None
-    before = load_autoencoder(base)
-    fits = before.config.token_size == fresh.token_size and before.config.latent_channels <= fresh.latent_channels
-    return before if fits else None
-
-
-def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    """The autoencoder's decoder alone: latents stay what they are, and so the transformer stays of use."""
-    if not config.fresh:
-        model = load_autoencoder(config.run)
-        model.decoder.requires_grad_(True)
-        return _reconstruction(model, config, loop, clips, report)
-    objective = _reconstruction(load_encoder_only(config.run), config, loop, clips, report)
-    if not list_checkpoints(config.run):
-        report.note("fitting a linear decoder to begin with")
-        objective.fit(encoder=False)
-    return objective
-
-
-def _reconstruction(
-    model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
-) -> AutoencoderObjective:
-    sound = sound_clips([*clips.training, *clips.held_out], report)
-    training = [clip for clip in clips.training if clip.path in sound]
-    generation, device = load_generation_config(config.run), choose_device(config.device)
-    latent_grid(generation, model.config.token_size)
-    return AutoencoderObjective(
-        model,
-        training=training,
-        held_out=[clip for clip in clips.held_out if clip.path in sound] or training,
-        seconds=sound,
-        generation=generation,
-        batch_size=loop.batch_size,
-        seed=loop.seed,
-        device=device,
-        precision=choose_precision(config.precision, device),
-        perceptual=config.perceptual,
-    )
-
-
-def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    from soradit.model.text import TextEncoderConfig, new_text_encoder
-    from soradit.training.teacher import prepare_lessons
-    from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
-
-    captions = [caption for clip in clips.training for caption in clip.captions]
-    lessons = None
-    if config.teacher is not None and config.sentences is not None:
-        kept = config.run / TAUGHT
-        lessons = prepare_lessons(config.teacher, config.sentences, captions, report, kept=kept)
-    if not has_component(config.run, "text_encoder"):
-        texts = [*captions, *(lessons.sentences if lessons else ())]
-        save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
-    encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
-    usable = set(encoded.clips)
-    training, held_out = (
-        [segment for clip in part if clip in usable for segment in segments_of(clip, encoded.cache.latents_path(clip))]
-        for part in (clips.training, clips.held_out)
-    )
-    latent_channels = load_autoencoder(config.run).config.latent_channels
-    return TextEncoderObjective(
-        TwoTowers(load_text(config.run), latent_channels=latent_channels, length=TEXT_ENCODER_WINDOW),
-        training=training,
-        held_out=held_out,
-        length=TEXT_ENCODER_WINDOW,
-        token_frames=encoded.cache.reading.token_size[0],
-        batch_size=loop.batch_size,
-        seed=loop.seed,
-        device=choose_device(config.device),
-        lessons=lessons,
-    )
-
-
-BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decoder, "text_encoder": _text_encoder}
-
-
-def _encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
-    """Each process encodes its share of the clips; all then find all of them in the cache."""
-    mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
-    _encode(config, load_generation_config(config.run), mine, report, max_bad=1.0)  # all are judged together
-    world.wait()
-
-
-def _encode(
-    config: TrainConfig,
-    generation: GenerationConfig,
-    clips: Split,
-    report: Report,
-    *,
-    captions: bool = True,
-    max_bad: float = MAX_BAD_SHARE,
-) -> EncodeSummary:
-    return encode(
-        list(dict.fromkeys([*clips.training, *clips.held_out])),
-        weights=config.run,
-        config=generation,
-        cache_folder=config.cache or config.data / CACHE_NAME,
-        captions=captions,
-        buckets=config.buckets,
-        keep_damaged=config.keep_damaged,
-        max_bad=max_bad,
-        device=config.device,
-        precision=config.precision,
-        report=report,
-    )

@@ -181,8 +181,20 @@ class TrainConfig:
                 raise UsageError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
 
 
-def look_first(config: TrainConfig) -> None:
-    """Raises SoraditError for what can be told of the clips and of a new run's weights before torch is imported."""
+def require_together(config: TrainConfig, loop: LoopConfig) -> None:
+    """Raises UsageError for what can't be asked for together."""
+    is_whole_transformer = config.component == "transformer" and config.lora is None
+    if loop.accumulate > 1 and config.component == "text_encoder":
+        raise UsageError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
+    if loop.optimizer == "muon" and (not is_whole_transformer or config.shard):
+        raise UsageError("--optimizer muon is for --component transformer without --lora or --shard")
+    if loop.snapshots and not is_whole_transformer:
+        raise UsageError("--snapshots is for --component transformer without --lora")
+
+
+def look_first(config: TrainConfig, loop: LoopConfig) -> None:
+    """Raises SoraditError for what can be told of command, clips and a new run's weights before torch is imported."""
+    require_together(config, loop)
     for folder in filter(None, (config.data, config.held_out)):
         require_clips(folder)
     if config.run.exists() and not config.run.is_dir():

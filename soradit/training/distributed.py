@@ -20,7 +20,7 @@ T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
 """Of waiting for another process, which may be encoding; one that has died is torchrun's to notice."""
 
-GROUPS: set[dist.ProcessGroup] = set()
+GROUPS: "set[dist.ProcessGroup]" = set()
 """Kept to the end: where DDP is the last to let go of one, torch waits for gloo's thread, which may wait for Python."""
 
 STOPPED = "stopped"

@@ -1,0 +1,203 @@
+"""What a command to train asks for, ready to be trained: models and data -> an objective, a builder a component."""
+
+from dataclasses import dataclass
+
+from soradit.device import choose_device, choose_precision
+from soradit.media.clips import Clip
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
+from soradit.model.config import PRESETS
+from soradit.model.dit import DiT, DiTConfig, widen
+from soradit.model.folder import find_weights, has_component
+from soradit.model.weights import (
+    GenerationConfig,
+    latent_grid,
+    load_autoencoder,
+    load_encoder_only,
+    load_generation_config,
+    load_text,
+    load_transformer,
+    save_text,
+)
+from soradit.report import Report
+from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
+from soradit.training.autoencoder import AutoencoderObjective
+from soradit.training.cache import segments_of
+from soradit.training.checkpoint import list_checkpoints
+from soradit.training.config import LoopConfig, TrainConfig
+from soradit.training.distributed import World
+from soradit.training.loop import Objective
+from soradit.training.memory import as_trained
+from soradit.training.sound import MAX_BAD_SHARE, sound_clips
+from soradit.training.transformer import TransformerObjective, cached_windows
+
+TEXT_ENCODER_WINDOW = 4
+"""Latent frames of a clip that the text encoder's video tower sees: a second at 16 fps."""
+TAUGHT = "teacher.safetensors"
+"""In a run's folder: what the text encoder's teacher makes of sentences and captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The clips of a training."""
+
+    training: list[Clip]
+    held_out: list[Clip]
+
+
+def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    generation = load_generation_config(config.run)
+    encoded = _encode(config, generation, clips, report)
+    autoencoder = load_autoencoder(config.run).config
+    length = generation.num_frames // autoencoder.token_size[0]
+    usable = set(encoded.clips)
+    windows = {
+        name: cached_windows([c for c in part if c in usable], encoded.cache, length=length, what=name)
+        for name, part in (("training", clips.training), ("held-out", clips.held_out))
+    }
+    device = choose_device(config.device)
+    return TransformerObjective(
+        as_trained(saved_or_fresh_transformer(config, autoencoder), config),
+        training=windows["training"],
+        held_out=windows["held-out"],
+        generation=generation,
+        batch_size=loop.batch_size,
+        drop_text=config.drop_text,
+        seed=loop.seed,
+        device=device,
+        precision=choose_precision(config.precision, device),
+        shift=config.timestep_shift,
+        min_snr=config.min_snr,
+        lora_rank=config.lora,
+    )
+
+
+def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
+    """The run's own transformer, widened to the latents if they have more channels, or a new one that fits them."""
+    if has_component(config.run, "transformer"):
+        dit = load_transformer(config.run)
+        if dit.config.latent_channels < autoencoder.latent_channels:
+            dit = widen(dit, autoencoder.latent_channels)
+        return dit.requires_grad_(True)
+    text = load_text(config.run)
+    given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
+    return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
+
+
+def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    saved = has_component(config.run, "vae")
+    model = load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig())
+    objective = _reconstruction(model, config, loop, clips, report)
+    if not saved and not list_checkpoints(config.run):
+        report.note("fitting a linear autoencoder to begin with")
+        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
+    return objective
+
+
+def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoencoder | None:
+    """That of the weights that the command names, where the fresh one's latents can be turned towards its own."""
+    if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
+        return None
+    before = load_autoencoder(base)
+    fits = before.config.token_size == fresh.token_size and before.config.latent_channels <= fresh.latent_channels
+    return before if fits else None
+
+
+def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    """The autoencoder's decoder alone: latents stay what they are, and so the transformer stays of use."""
+    if not config.fresh:
+        model = load_autoencoder(config.run)
+        model.decoder.requires_grad_(True)
+        return _reconstruction(model, config, loop, clips, report)
+    objective = _reconstruction(load_encoder_only(config.run), config, loop, clips, report)
+    if not list_checkpoints(config.run):
+        report.note("fitting a linear decoder to begin with")
+        objective.fit(encoder=False)
+    return objective
+
+
+def _reconstruction(
+    model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
+) -> AutoencoderObjective:
+    sound = sound_clips([*clips.training, *clips.held_out], report)
+    training = [clip for clip in clips.training if clip.path in sound]
+    generation, device = load_generation_config(config.run), choose_device(config.device)
+    latent_grid(generation, model.config.token_size)
+    return AutoencoderObjective(
+        model,
+        training=training,
+        held_out=[clip for clip in clips.held_out if clip.path in sound] or training,
+        seconds=sound,
+        generation=generation,
+        batch_size=loop.batch_size,
+        seed=loop.seed,
+        device=device,
+        precision=choose_precision(config.precision, device),
+        perceptual=config.perceptual,
+    )
+
+
+def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    from soradit.model.text import TextEncoderConfig, new_text_encoder
+    from soradit.training.teacher import prepare_lessons
+    from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
+
+    captions = [caption for clip in clips.training for caption in clip.captions]
+    lessons = None
+    if config.teacher is not None and config.sentences is not None:
+        kept = config.run / TAUGHT
+        lessons = prepare_lessons(config.teacher, config.sentences, captions, report, kept=kept)
+    if not has_component(config.run, "text_encoder"):
+        texts = [*captions, *(lessons.sentences if lessons else ())]
+        save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
+    encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
+    usable = set(encoded.clips)
+    training, held_out = (
+        [segment for clip in part if clip in usable for segment in segments_of(clip, encoded.cache.latents_path(clip))]
+        for part in (clips.training, clips.held_out)
+    )
+    latent_channels = load_autoencoder(config.run).config.latent_channels
+    return TextEncoderObjective(
+        TwoTowers(load_text(config.run), latent_channels=latent_channels, length=TEXT_ENCODER_WINDOW),
+        training=training,
+        held_out=held_out,
+        length=TEXT_ENCODER_WINDOW,
+        token_frames=encoded.cache.reading.token_size[0],
+        batch_size=loop.batch_size,
+        seed=loop.seed,
+        device=choose_device(config.device),
+        lessons=lessons,
+    )
+
+
+BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decoder, "text_encoder": _text_encoder}
+
+
+def encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
+    """Each process encodes its share of the clips; all then find all of them in the cache."""
+    mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
+    _encode(config, load_generation_config(config.run), mine, report, max_bad=1.0)  # all are judged together
+    world.wait()
+
+
+def _encode(
+    config: TrainConfig,
+    generation: GenerationConfig,
+    clips: Split,
+    report: Report,
+    *,
+    captions: bool = True,
+    max_bad: float = MAX_BAD_SHARE,
+) -> EncodeSummary:
+    return encode(
+        list(dict.fromkeys([*clips.training, *clips.held_out])),
+        weights=config.run,
+        config=generation,
+        cache_folder=config.cache or config.data / CACHE_NAME,
+        captions=captions,
+        buckets=config.buckets,
+        keep_damaged=config.keep_damaged,
+        max_bad=max_bad,
+        device=config.device,
+        precision=config.precision,
+        report=report,
+    )
