@@ -28,10 +28,9 @@ setting sun, the sinking sun, aurora, northern lights, polar lights, shooting st
 sun rays, twinkling lights, an afterglow, alpenglow"""
 MOVES = """drift, float, wander, sail, race, rush, hurry, creep, crawl, glide, roll, are blown, are pushed, move, fly,
 pass, travel, march"""
-WAYS = """to the left, to the right, leftward, rightward, from left to right, from right to left, from the left side,
-from the right side, towards us, towards the camera, at the viewer, nearer, closer and closer, over our heads,
-away, away from us, into the distance, to the horizon, farther and farther, slowly, quickly, fast, lazily,
-in the wind"""
+WAYS = """towards us, towards the camera, at the viewer, nearer, closer and closer, over our heads, away, away from us,
+into the distance, to the horizon, farther and farther, slowly, quickly, fast, lazily, in the wind, across the sky"""
+# Neither left nor right: to a teacher of everyday English they are much the same, and captions teach the difference.
 SKY_FORMS = (
     "{weather} {sky}", "a {weather} {sky} at {hour}", "{weather} {hour}", "{hour}", "{clouds} at {hour}", "{clouds}",
     "{weather} {sky}, {clouds}", "{light} at {hour}", "{light} over a {weather} {sky}", "{weather}, {weather2} {sky}",

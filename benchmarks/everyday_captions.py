@@ -1,0 +1,89 @@
+"""Give clips everyday prompts as further captions: each to clips that have captions of its meaning.
+
+    python benchmarks/everyday_captions.py CLIPS everyday.txt --teacher MINILM --weights WEIGHTS
+
+A transformer that has seen captions alone guesses at what lies between their embeddings. Which clip a prompt goes to is
+drawn among the captions nearest to it, by the cosines of a teacher's and a text encoder's embeddings together. Prompts
+that name a side are left out, as a teacher of everyday English has left and right for the same, and so are those that
+soradit evaluate asks for. CLIPS/metadata.jsonl is written anew; ``soradit skies`` takes the further captions out again.
+"""
+
+import argparse
+import json
+import math
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from soradit.console import Terminal
+from soradit.files import write_whole
+from soradit.media.mirror import mirror_caption
+from soradit.model.text import TextEncoder
+from soradit.model.weights import load_text
+from soradit.training.teacher import prepare_lessons
+
+NEAR = 0.6
+"""Cosine of the teacher's from which a prompt is of skies."""
+NEIGHBOURS = 30
+TEMPERATURE = 0.02
+_AT_ONCE = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--per-clip", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    metadata = arguments.clips / "metadata.jsonl"
+    rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
+    clips_of: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        for caption in row["text"]:
+            clips_of.setdefault(caption, []).append(index)
+    captions = list(clips_of)
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "teacher.safetensors"
+        lessons = prepare_lessons(arguments.teacher, arguments.prompts, captions, Terminal(), kept=kept)
+    asked = set(files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines())
+    prompts = [p for p in lessons.sentences if p not in asked and mirror_caption(p) == p]
+    taught = lessons.similarity(prompts, captions)
+    of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
+    prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
+    encoder = load_text(arguments.weights)
+    likeness = taught + pooled(encoder, prompts) @ pooled(encoder, captions).T
+
+    random = torch.Generator().manual_seed(arguments.seed)
+    given: list[list[str]] = [[] for _ in rows]
+    nearest, which = likeness.topk(min(NEIGHBOURS, len(captions)))
+    chances = (nearest / TEMPERATURE).softmax(-1)
+    for _ in range(math.ceil(arguments.per_clip * len(rows) / max(1, len(prompts)))):
+        drawn = which.gather(1, torch.multinomial(chances, 1, generator=random)).flatten().tolist()
+        for i in torch.randperm(len(prompts), generator=random).tolist():
+            owners = clips_of[captions[drawn[i]]]
+            clip = owners[int(torch.randint(len(owners), (), generator=random))]
+            if len(given[clip]) < arguments.per_clip and prompts[i] not in (*given[clip], *rows[clip]["text"]):
+                given[clip].append(prompts[i])
+    for row, more in zip(rows, given, strict=True):
+        row["text"] += more
+    write_whole(metadata, "".join(json.dumps(row) + "\n" for row in rows))
+    print(f"{sum(map(len, given))} captions of {len(prompts)} prompts for {sum(map(bool, given))} clips")
+
+
+@torch.inference_mode()
+def pooled(encoder: TextEncoder, texts: list[str]) -> Float[Tensor, "texts pooled"]:
+    """Of unit length."""
+    few = (encoder.pooled(texts[first : first + _AT_ONCE]) for first in range(0, len(texts), _AT_ONCE))
+    return F.normalize(torch.cat(list(few)), dim=-1)
+
+
+if __name__ == "__main__":
+    main()
