@@ -2,10 +2,11 @@
 
     python benchmarks/everyday_captions.py CLIPS everyday.txt --teacher MINILM --weights WEIGHTS
 
-A transformer that has seen captions alone guesses at what lies between their embeddings. Which clip a prompt goes to is
-drawn among the captions nearest to it, by the cosines of a teacher's and a text encoder's embeddings together. Prompts
-that name a side are left out, as a teacher of everyday English has left and right for the same, and so are those that
-soradit evaluate asks for. CLIPS/metadata.jsonl is written anew; ``soradit skies`` takes the further captions out again.
+A transformer that has seen captions alone guesses at what lies between their embeddings. What a prompt says of hour,
+cover and drift is voted by the captions nearest to it, once by a teacher's embeddings and once by a text encoder's.
+Where the two agree, it goes to clips of those captions; where they don't, to none. Prompts that name a side are left
+out, as a teacher of everyday English has left and right for the same, and so are those that soradit evaluate asks for.
+CLIPS/metadata.jsonl is written anew; ``soradit skies`` takes the further captions out again.
 """
 
 import argparse
@@ -17,10 +18,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from soradit.console import Terminal
+from soradit.evaluation.facts import facts_of
 from soradit.files import write_whole
 from soradit.media.mirror import mirror_caption
 from soradit.model.text import TextEncoder
@@ -31,7 +33,12 @@ NEAR = 0.6
 """Cosine of the teacher's from which a prompt is of skies."""
 NEIGHBOURS = 30
 TEMPERATURE = 0.02
+AGREED = 0.7
+"""Share of both votes, their geometric mean, from which a prompt is taken to say what they say."""
 _AT_ONCE = 64
+
+Likeness = Float[Tensor, "prompts captions"]
+"""Cosines of embeddings."""
 
 
 def main() -> None:
@@ -40,7 +47,7 @@ def main() -> None:
     parser.add_argument("prompts", type=Path)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--per-clip", type=int, default=2)
+    parser.add_argument("--per-clip", type=int, default=2, help="further captions a clip has, at most")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     metadata = arguments.clips / "metadata.jsonl"
@@ -59,11 +66,14 @@ def main() -> None:
     of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
     prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
     encoder = load_text(arguments.weights)
-    likeness = taught + pooled(encoder, prompts) @ pooled(encoder, captions).T
+    encoded = pooled(encoder, prompts) @ pooled(encoder, captions).T
+    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions), -math.inf)
+    understood = likeness.isfinite().any(1).nonzero().flatten().tolist()
+    prompts, likeness = [prompts[i] for i in understood], likeness[understood]
 
     random = torch.Generator().manual_seed(arguments.seed)
     given: list[list[str]] = [[] for _ in rows]
-    nearest, which = likeness.topk(min(NEIGHBOURS, len(captions)))
+    nearest, which = likeness.topk(NEIGHBOURS)
     chances = (nearest / TEMPERATURE).softmax(-1)
     for _ in range(math.ceil(arguments.per_clip * len(rows) / max(1, len(prompts)))):
         drawn = which.gather(1, torch.multinomial(chances, 1, generator=random)).flatten().tolist()
@@ -76,6 +86,25 @@ def main() -> None:
         row["text"] += more
     write_whole(metadata, "".join(json.dumps(row) + "\n" for row in rows))
     print(f"{sum(map(len, given))} captions of {len(prompts)} prompts for {sum(map(bool, given))} clips")
+
+
+def meant(taught: Likeness, encoded: Likeness, captions: list[str]) -> Bool[Tensor, "prompts captions"]:
+    """Which captions say what a prompt says: none, where the two likenesses take it to say different things."""
+    stated = [facts_of(caption) for caption in captions]
+    fits = torch.ones(taught.shape, dtype=torch.bool)
+    for said in ([getattr(facts, fact) for facts in stated] for fact in ("hour", "cover", "drift")):
+        values = list(dict.fromkeys([None, *said]))  # None: it leaves the fact open
+        of_value = F.one_hot(torch.tensor([values.index(value) for value in said]), len(values)).float()
+        share, value = (votes(taught, of_value) * votes(encoded, of_value)).sqrt().max(1)
+        same = of_value.T[value].bool() | (value == 0)[:, None]
+        fits &= same & (share >= AGREED)[:, None]
+    return fits
+
+
+def votes(likeness: Likeness, of_value: Float[Tensor, "captions values"]) -> Float[Tensor, "prompts values"]:
+    """Shares of the values that a fact has in the nearest captions."""
+    nearest, which = likeness.topk(NEIGHBOURS)
+    return ((nearest / TEMPERATURE).softmax(-1)[..., None] * of_value[which]).sum(1)
 
 
 @torch.inference_mode()
