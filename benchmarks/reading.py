@@ -24,8 +24,9 @@ from soradit.media.reading import Reading, read_segments
 from soradit.media.video import iterate_frames
 from soradit.media.workers import read_ahead
 from soradit.model.autoencoder import to_float
+from soradit.model.config import load_generation_config
 from soradit.model.folder import find_weights
-from soradit.model.weights import load_autoencoder, load_generation_config
+from soradit.model.weights import load_autoencoder
 from soradit.training.reading import training_reading
 
 SIZE = (256, 256)

@@ -27,8 +27,9 @@ from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.patches import PatchSize, patchify, unpatchify
 from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
+from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.folder import find_weights
-from soradit.model.weights import GenerationConfig, load_autoencoder, load_generation_config
+from soradit.model.weights import load_autoencoder
 from soradit.training.autoencoder import psnr
 
 Reconstruct = Callable[[Tensor], Tensor]

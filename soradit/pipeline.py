@@ -25,19 +25,19 @@ from soradit.diffusion.sampler import (
 )
 from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
-from soradit.model.config import continued_grid, held_latents
+from soradit.model.config import (
+    MAX_TOKENS,
+    GenerationConfig,
+    continued_grid,
+    held_latents,
+    latent_grid,
+    load_generation_config,
+)
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
 from soradit.model.familiar import Familiar, load_familiar
 from soradit.model.folder import Hashes, find_weights, identity, verify
-from soradit.model.weights import (
-    MAX_TOKENS,
-    GenerationConfig,
-    latent_grid,
-    load_autoencoder,
-    load_generation_config,
-    load_transformer,
-)
+from soradit.model.weights import load_autoencoder, load_transformer
 from soradit.report import Report
 from soradit.video import Request, Video
 

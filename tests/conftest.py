@@ -53,10 +53,11 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.media.clips import find_clips
     from soradit.media.video import read_video
     from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
+    from soradit.model.config import GenerationConfig
     from soradit.model.dit import DiT, DiTConfig
     from soradit.model.fitting import fit_autoencoder
     from soradit.model.text import TextEncoderConfig, new_text_encoder
-    from soradit.model.weights import GenerationConfig, save_transformer
+    from soradit.model.weights import save_transformer
     from soradit.report import Report
     from soradit.tasks.encode import encode
     from soradit.tasks.train import train

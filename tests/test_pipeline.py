@@ -11,8 +11,8 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
 from soradit.model.autoencoder import to_float, to_uint8
+from soradit.model.config import MAX_TOKENS, GenerationConfig, latent_grid
 from soradit.model.familiar import Familiar
-from soradit.model.weights import MAX_TOKENS, GenerationConfig, latent_grid
 from soradit.pipeline import DECODED_AT_ONCE, Pipeline, go_on
 from soradit.video import Request, Video
 

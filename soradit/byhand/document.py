@@ -7,15 +7,10 @@ from soradit.byhand.drawing import BOXES, draw_equations
 from soradit.byhand.steps import Step
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
+from soradit.model.config import GenerationConfig, latent_grid, load_generation_config
 from soradit.model.dit import DiT
 from soradit.model.folder import bundled_weights
-from soradit.model.weights import (
-    GenerationConfig,
-    latent_grid,
-    load_autoencoder,
-    load_generation_config,
-    load_transformer,
-)
+from soradit.model.weights import load_autoencoder, load_transformer
 
 HEAD = """<!-- Generated: python -m soradit.byhand > docs/byhand.md -->
 

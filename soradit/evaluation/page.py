@@ -11,7 +11,7 @@ from soradit.evaluation.scores import FACTS
 from soradit.html import page, safe
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
-from soradit.model.weights import GenerationConfig
+from soradit.model.config import GenerationConfig
 
 _CRF = 23
 _STYLE = """

@@ -7,7 +7,7 @@ from soradit.evaluation.facts import Facts
 from soradit.evaluation.look import Look
 from soradit.evaluation.scores import Score, distance, wrong
 from soradit.media.clips import Clip
-from soradit.model.weights import GenerationConfig
+from soradit.model.config import GenerationConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,7 @@ from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.imports import quick_imports
 from soradit.model.autoencoder import Autoencoder
-from soradit.model.config import MAX_TOKENS as MAX_TOKENS
 from soradit.model.config import AutoencoderConfig, GenerationConfig, read_config
-from soradit.model.config import latent_grid as latent_grid
-from soradit.model.config import load_autoencoder_config as load_autoencoder_config
-from soradit.model.config import load_generation_config as load_generation_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.familiar import Familiar, save_familiar
 from soradit.model.folder import INDEX, SUMS, has_component, write_sums

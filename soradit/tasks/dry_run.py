@@ -11,7 +11,8 @@ import psutil
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, UsageError
 from soradit.media.clips import split_clips
-from soradit.model.weights import latent_grid, load_autoencoder, load_generation_config, load_text
+from soradit.model.config import latent_grid, load_generation_config
+from soradit.model.weights import load_autoencoder, load_text
 from soradit.report import Report
 from soradit.tasks.check import Checked, check
 from soradit.tasks.objectives import saved_or_fresh_transformer

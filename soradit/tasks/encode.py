@@ -13,12 +13,9 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.reading import TooShort
+from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.folder import find_weights, fingerprint
-from soradit.model.weights import (
-    GenerationConfig,
-    encoder_fingerprint,
-    load_generation_config,
-)
+from soradit.model.weights import encoder_fingerprint
 from soradit.report import Report
 from soradit.training.cache import Cache, segments_of
 from soradit.training.encoding import Encoding

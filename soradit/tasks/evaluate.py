@@ -32,8 +32,8 @@ from soradit.evaluation.scores import (
 from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.video import read_video
+from soradit.model.config import GenerationConfig, latent_grid
 from soradit.model.folder import BUNDLED, find_weights
-from soradit.model.weights import GenerationConfig, latent_grid
 from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.training.run import RUN_CONFIG

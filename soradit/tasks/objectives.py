@@ -5,19 +5,10 @@ from dataclasses import dataclass
 from soradit.device import choose_device, choose_precision
 from soradit.media.clips import Clip
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
-from soradit.model.config import PRESETS
+from soradit.model.config import PRESETS, GenerationConfig, latent_grid, load_generation_config
 from soradit.model.dit import DiT, DiTConfig, widen
 from soradit.model.folder import find_weights, has_component
-from soradit.model.weights import (
-    GenerationConfig,
-    latent_grid,
-    load_autoencoder,
-    load_encoder_only,
-    load_generation_config,
-    load_text,
-    load_transformer,
-    save_text,
-)
+from soradit.model.weights import load_autoencoder, load_encoder_only, load_text, load_transformer, save_text
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective

@@ -16,8 +16,9 @@ from soradit.media.clips import Clip
 from soradit.media.mirror import mirror_frames
 from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
+from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
-from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
+from soradit.model.weights import save_autoencoder, save_generation_config, write_index
 from soradit.training.perceptual import PerceptualLoss
 from soradit.training.randomness import draw_indices, generator
 

@@ -19,14 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError, StateSaved
+from soradit.model.config import GenerationConfig
 from soradit.model.folder import INDEX, has_component
-from soradit.model.weights import (
-    GenerationConfig,
-    copy_component,
-    save_generation_config,
-    save_text,
-    write_index,
-)
+from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
 from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings

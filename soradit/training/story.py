@@ -4,7 +4,8 @@ import torch
 
 from soradit.device import choose_device, peak_flops
 from soradit.media.clips import Clip
-from soradit.model.weights import load_autoencoder, load_generation_config, load_text
+from soradit.model.config import load_generation_config
+from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World

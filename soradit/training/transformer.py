@@ -14,11 +14,12 @@ from soradit.device import autocast
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
+from soradit.model.config import GenerationConfig
 from soradit.model.dit import DiT
 from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.folder import fingerprint
 from soradit.model.lora import save_lora
-from soradit.model.weights import GenerationConfig, save_generation_config, save_transformer, write_index
+from soradit.model.weights import save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator

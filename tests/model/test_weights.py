@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from soradit.errors import SoraditError
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
+from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
-    GenerationConfig,
     load_autoencoder,
-    load_generation_config,
     load_text,
     load_transformer,
     save_autoencoder,

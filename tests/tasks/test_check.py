@@ -19,7 +19,8 @@ from soradit.media.inspection import _constant_rate, inspecting
 from soradit.media.reading import Reading, look_at
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
-from soradit.model.weights import GenerationConfig, save_autoencoder, save_generation_config, write_index
+from soradit.model.config import GenerationConfig
+from soradit.model.weights import save_autoencoder, save_generation_config, write_index
 from soradit.report import Report
 from soradit.sheet import Card, render_sheet
 from soradit.tasks.check import Checked, check, check_clip

@@ -25,7 +25,8 @@ from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import to_float
-from soradit.model.weights import load_autoencoder, load_generation_config, load_text
+from soradit.model.config import load_generation_config
+from soradit.model.weights import load_autoencoder, load_text
 from soradit.report import Progress, Report
 from soradit.tasks.encode import EncodeSummary, encode, encode_folder
 from soradit.tasks.train import train

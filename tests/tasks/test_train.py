@@ -25,16 +25,11 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
+from soradit.model.config import load_generation_config
 from soradit.model.folder import Lora, fingerprint
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
-from soradit.model.weights import (
-    encoder_fingerprint,
-    load_autoencoder,
-    load_generation_config,
-    load_transformer,
-    save_generation_config,
-)
+from soradit.model.weights import encoder_fingerprint, load_autoencoder, load_transformer, save_generation_config
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
 from soradit.tasks import train as train_module

@@ -13,7 +13,8 @@ from soradit.media.mirror import mirror_clip
 from soradit.media.video import probe_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
-from soradit.model.weights import GenerationConfig, load_autoencoder
+from soradit.model.config import GenerationConfig
+from soradit.model.weights import load_autoencoder
 from soradit.report import Report
 from soradit.training import autoencoder
 from soradit.training.autoencoder import AutoencoderObjective, psnr, reconstruction_loss

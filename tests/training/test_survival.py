@@ -19,7 +19,7 @@ from test_loop import CONFIG, Line, assert_same_end, rows, run
 from torch import Tensor, nn
 
 from soradit.errors import SoraditError, StateSaved
-from soradit.model.weights import GenerationConfig
+from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.training import loop as loop_module
 from soradit.training.checkpoint import list_checkpoints
