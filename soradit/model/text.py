@@ -5,6 +5,7 @@ the same way against a video tower (see ``soradit.training.text_encoder``).
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,9 @@ class TextEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write ``folder/text_encoder`` (float16) and ``folder/tokenizer``."""
         tensors = {name: tensor.detach().cpu().half() for name, tensor in self.clip.state_dict().items()}
-        self.clip.save_pretrained(folder / "text_encoder", state_dict=tensors)
+        saved = folder / "text_encoder"
+        self.clip.save_pretrained(saved, state_dict=tensors)
+        shutil.copymode(saved / "config.json", saved / "model.safetensors")  # not readable to its owner alone
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 

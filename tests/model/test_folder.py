@@ -72,12 +72,14 @@ def test_the_identity_is_that_of_the_files(copy: Path) -> None:
 
 def test_others_may_read_what_is_saved(copy: Path) -> None:
     from soradit.model.dit import DiT, DiTConfig
+    from soradit.model.weights import load_text, save_text
 
     tiny = DiTConfig(depth=1, width=8, heads=1, latent_channels=4, text_dim=4, pooled_dim=4)
     save_transformer(copy, tiny, DiT(tiny).state_dict())
+    save_text(copy, load_text(copy))
     (copy / "other").touch()
-    tensors, other = (copy / name for name in ("transformer/diffusion_pytorch_model.safetensors", "other"))
-    assert tensors.stat().st_mode == other.stat().st_mode
+    for tensors in ("transformer/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        assert (copy / tensors).stat().st_mode == (copy / "other").stat().st_mode
 
 
 def test_half_written_weights_are_never_taken_for_whole(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
