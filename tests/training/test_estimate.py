@@ -62,6 +62,7 @@ def test_operations_are_those_of_the_matrix_products() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "precision"), [("adamw", torch.float32), ("adamw", torch.bfloat16), ("muon", torch.bfloat16)]
 )
+@pytest.mark.slow
 def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch, optimizer: str, precision: torch.dtype) -> None:
     """In seconds of this process, which other work on the machine doesn't lengthen; the best of a few, in turns."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
@@ -69,7 +70,7 @@ def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch, optimizer:
     loop, cpu = LoopConfig(steps=9, batch_size=8, accumulate=2, optimizer=optimizer), torch.device("cpu")
     state = TrainState.begin(DiT(config), loop)
     estimated, real = [], []
-    for _ in range(4):
+    for _ in range(12):
         estimated.append(step_seconds(config, shape, loop, device=cpu, precision=precision))
         started = time.process_time()
         for _ in range(2):
