@@ -94,7 +94,7 @@ class TextEncoder(nn.Module):
         tensors = {name: tensor.detach().cpu().half() for name, tensor in self.clip.state_dict().items()}
         saved = folder / "text_encoder"
         self.clip.save_pretrained(saved, state_dict=tensors)
-        shutil.copymode(saved / "config.json", saved / "model.safetensors")  # not readable to its owner alone
+        shutil.copymode(saved / "config.json", saved / "model.safetensors")  # which was its owner's alone
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 
