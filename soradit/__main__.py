@@ -13,6 +13,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     _keep_standard_streams()
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # our processes import nothing from the folder that we are called in
     try:
         sys.exit(_run())
     except SoraditError as error:

@@ -310,3 +310,12 @@ def test_a_full_disk_is_one_line_wherever_it_is_met(
         main()
     assert end.value.code == 1
     assert capsys.readouterr() == ("", "soradit: [Errno 28] No space left on device: 'run/metrics.csv'\n")
+
+
+def test_files_in_the_folder_are_not_taken_for_modules(tmp_path: Path) -> None:
+    """Processes of ours are started as ``python -c``, which looks there first."""
+    (tmp_path / "re.py").write_text("raise SystemExit('imported')")
+    arguments = ["skies", "clips", "--count", "1", "--frames", "1", "--size", "32x32"]
+    command = [str(Path(sys.executable).with_name("soradit")), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "rendering 1/1\n")
