@@ -46,8 +46,8 @@ def check(
     look_first(clips, weights=weights, **overrides)
 
     from soradit.console import TerminalOfRows, visible
-    from soradit.tasks.check import HEADER
     from soradit.tasks.check import check as run
+    from soradit.tasks.checked import HEADER
 
     rows = run(
         clips,

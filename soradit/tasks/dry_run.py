@@ -14,7 +14,8 @@ from soradit.media.clips import split_clips
 from soradit.model.config import latent_grid, load_generation_config
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.report import Report
-from soradit.tasks.check import Checked, check
+from soradit.tasks.check import check
+from soradit.tasks.checked import Checked
 from soradit.tasks.objectives import saved_or_fresh_transformer
 from soradit.tasks.train import require_possible
 from soradit.training.config import LoopConfig, TrainConfig, base_and_settings

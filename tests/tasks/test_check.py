@@ -23,7 +23,8 @@ from soradit.model.config import GenerationConfig
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
 from soradit.report import Report
 from soradit.sheet import Card, render_sheet
-from soradit.tasks.check import Checked, check, check_clip
+from soradit.tasks.check import check, check_clip
+from soradit.tasks.checked import Checked
 from soradit.tasks.encode import encode
 from soradit.training.cache import segments_of
 from soradit.training.reading import SEGMENT_FRAMES
