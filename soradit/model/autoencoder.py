@@ -24,6 +24,8 @@ MERGE: PatchSize = (1, 2, 2)
 
 MAX_STEP = 0.03
 """Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
+LEVELLED = (1.0, 0.75, 0.75)
+"""Share of it in time, height and width, measured on the bundled weights: what is left is like the texture inside."""
 
 
 def neighbourhoods(latents: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w 27*c"]:
@@ -39,17 +41,17 @@ def level_borders(
     """Video whose tokens meet smoothly: a step between two of them is spread over the pixels nearest to their border.
 
     A step is what the mean of the slopes on both sides does not explain. As video codecs do (List et al. 2003,
-    Adaptive deblocking filter), on the outermost eighth of a token, and by no more than MAX_STEP.
+    Adaptive deblocking filter), on the outermost eighth of a token, and by no more than LEVELLED and MAX_STEP say.
     """
     video = video.clone()
-    for axis, length in enumerate(token_size, start=1):
+    for axis, length, share in zip((1, 2, 3), token_size, LEVELLED, strict=True):
         if length == 1:
             continue
         # Views, changed in place: most pixels are far from a border.
         tokens = video.movedim(axis, -1).unflatten(-1, (-1, length))
         before, after = tokens[..., :-1, :], tokens[..., 1:, :]
         slopes = (before[..., -1] - before[..., -2]) + (after[..., 1] - after[..., 0])
-        step = (after[..., 0] - before[..., -1] - slopes / 2).clamp(-MAX_STEP, MAX_STEP)
+        step = share * (after[..., 0] - before[..., -1] - slopes / 2).clamp(-MAX_STEP, MAX_STEP)
         reach = max(1, length // 8)
         ramp = (torch.arange(reach, device=video.device) + 0.5) / (2 * reach)
         before[..., -reach:] += step[..., None] * ramp
