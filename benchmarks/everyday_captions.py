@@ -12,6 +12,7 @@ CLIPS/metadata.jsonl is written anew; ``soradit skies`` takes the further captio
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,14 +61,13 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         kept = Path(folder) / "teacher.safetensors"
         lessons = prepare_lessons(arguments.teacher, arguments.prompts, captions, Terminal(), kept=kept)
-    asked = set(files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines())
-    prompts = [p for p in lessons.sentences if p not in asked and mirror_caption(p) == p]
+    prompts = usable(lessons.sentences)
     taught = lessons.similarity(prompts, captions)
     of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
     prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
     encoder = load_text(arguments.weights)
     encoded = pooled(encoder, prompts) @ pooled(encoder, captions).T
-    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions), -math.inf)
+    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions, agreed=AGREED), -math.inf)
     understood = likeness.isfinite().any(1).nonzero().flatten().tolist()
     prompts, likeness = [prompts[i] for i in understood], likeness[understood]
 
@@ -88,7 +88,15 @@ def main() -> None:
     print(f"{sum(map(len, given))} captions of {len(prompts)} prompts for {sum(map(bool, given))} clips")
 
 
-def meant(taught: Likeness, encoded: Likeness, captions: list[str]) -> Bool[Tensor, "prompts captions"]:
+def usable(prompts: Sequence[str]) -> list[str]:
+    """Those that name no side, and are none of evaluate's."""
+    asked = set(files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines())
+    return [prompt for prompt in prompts if prompt not in asked and mirror_caption(prompt) == prompt]
+
+
+def meant(
+    taught: Likeness, encoded: Likeness, captions: list[str], *, agreed: float
+) -> Bool[Tensor, "prompts captions"]:
     """Which captions say what a prompt says: none, where the two likenesses take it to say different things."""
     stated = [facts_of(caption) for caption in captions]
     fits = torch.ones(taught.shape, dtype=torch.bool)
@@ -97,7 +105,7 @@ def meant(taught: Likeness, encoded: Likeness, captions: list[str]) -> Bool[Tens
         of_value = F.one_hot(torch.tensor([values.index(value) for value in said]), len(values)).float()
         share, value = (votes(taught, of_value) * votes(encoded, of_value)).sqrt().max(1)
         same = of_value.T[value].bool() | (value == 0)[:, None]
-        fits &= same & (share >= AGREED)[:, None]
+        fits &= same & (share >= agreed)[:, None]
     return fits
 
 

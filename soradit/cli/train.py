@@ -34,6 +34,10 @@ def train(
     sentences: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --teacher: everyday sentences, one a line.")
     ] = None,
+    paraphrases: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For text_encoder: on each line a text, a tab, and what it means."),
+    ] = None,
     process: Annotated[str | None, typer.Option(help="flow or noise.")] = None,
     lora: Annotated[
         int | None, typer.Option(metavar="RANK", help="Train small matrices beside BASE's own: RUN/lora.")
@@ -107,6 +111,7 @@ def train(
         perceptual=perceptual,
         teacher=teacher,
         sentences=sentences,
+        paraphrases=paraphrases,
         process=process,
         height=height,
         width=width,

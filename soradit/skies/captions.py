@@ -94,7 +94,7 @@ _DIAGONAL_WORDS: dict[str, tuple[str, ...]] = {
     "towards": ("to the left and towards us", "left and closer", "towards the viewer and to the left"),
     "away": ("to the left and away", "left into the distance", "away and to the left"),
 }
-_MOTION_WORDS: dict[Speed, tuple[str, ...]] = {
+MOTION_WORDS: dict[Speed, tuple[str, ...]] = {
     "slow": ("slowly drifting", "drifting slowly", "creeping", "moving gently", "floating calmly", "moving slowly"),
     "moderate": ("drifting", "moving", "sailing", "gliding", "floating", "passing", "rolling", "flowing"),
     "fast": (
@@ -127,7 +127,8 @@ _OPENINGS = (
 _ENDINGS = ("time-lapse", "photorealistic", "wide angle", "realistic video", "timelapse", "cinematic", "nature footage")
 
 
-def _drift_words(drift: Drift) -> tuple[str, ...]:
+def drift_words(drift: Drift) -> tuple[str, ...]:
+    """The ways in which captions say where clouds go."""
     depth, _, side = drift.rpartition("-")
     if drift in ("towards", "away"):
         return _TOWARDS_WORDS if drift == "towards" else _AWAY_WORDS
@@ -160,7 +161,7 @@ def _short(scene: Scene, words: _Words) -> str:
     options = [*_SKY_WORDS[scene.hour], *(_article(sky) for sky in _SKY_WORDS[scene.hour])]
     if scene.clouds != "clear":
         options += [f"{kind} {words.one(_HOUR_WORDS[scene.hour])}" for kind in _CLOUD_WORDS[scene.clouds]]
-        options += [f"clouds {words.one(_MOTION_WORDS[scene.drift_speed])} {way}" for way in _drift_words(scene.drift)]
+        options += [f"clouds {words.one(MOTION_WORDS[scene.drift_speed])} {way}" for way in drift_words(scene.drift)]
     if scene.clouds == "clear" and scene.daylight:
         options += [
             "clear blue sky",
@@ -199,9 +200,9 @@ def _cloud_phrase(scene: Scene, words: _Words) -> str:
         return kind
     # A "sky" does not drift, its clouds do.
     mover = kind if "cloud" in kind and "sky" not in kind else f"{kind}, clouds"
-    motion = words.one(_MOTION_WORDS[scene.drift_speed])
+    motion = words.one(MOTION_WORDS[scene.drift_speed])
     if words.chance(0.9):
-        motion += " " + words.one(_drift_words(scene.drift))
+        motion += " " + words.one(drift_words(scene.drift))
     return f"{mover} {motion}"
 
 

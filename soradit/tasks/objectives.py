@@ -1,6 +1,7 @@
 """What a command to train asks for, ready to be trained: models and data -> an objective, a builder a component."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from soradit.device import choose_device, choose_precision
 from soradit.media.clips import Clip
@@ -128,6 +129,8 @@ def _reconstruction(
 
 
 def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    if config.paraphrases is not None:
+        return _paraphrases(config.paraphrases, config, loop, clips)
     from soradit.model.text import TextEncoderConfig, new_text_encoder
     from soradit.training.teacher import prepare_lessons
     from soradit.training.text_encoder import TextEncoderObjective, TwoTowers
@@ -157,6 +160,24 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         seed=loop.seed,
         device=choose_device(config.device),
         lessons=lessons,
+    )
+
+
+def _paraphrases(path: Path, config: TrainConfig, loop: LoopConfig, clips: Split) -> Objective:
+    from soradit.training.paraphrases import ParaphraseObjective, read_paraphrases
+
+    captions, held_out = (
+        list(dict.fromkeys(caption for clip in part for caption in clip.captions))
+        for part in (clips.training, clips.held_out)
+    )
+    return ParaphraseObjective(
+        load_text(config.run),
+        captions=captions,
+        held_out=held_out,
+        paraphrases=read_paraphrases(path),
+        batch_size=loop.batch_size,
+        seed=loop.seed,
+        device=choose_device(config.device),
     )
 
 

@@ -143,6 +143,8 @@ class TrainConfig:
     """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
     sentences: Path | None = None
     """Everyday sentences, one a line, that it does so with."""
+    paraphrases: Path | None = None
+    """Texts and what they mean, which the text encoder is to learn; what it makes of captions stays."""
     cache: Path | None = None
     """None is ``data``'s own, ``.soradit-cache`` in it."""
     resume: str = "auto"
@@ -166,6 +168,11 @@ class TrainConfig:
             raise UsageError("--teacher and --sentences go together: give both, or neither")
         if self.teacher is not None and self.component != "text_encoder":
             raise UsageError(f"--teacher is for --component text_encoder, not {self.component}")
+        if self.paraphrases is not None and self.component != "text_encoder":
+            raise UsageError(f"--paraphrases is for --component text_encoder, not {self.component}")
+        if self.paraphrases is not None and (self.teacher is not None or self.fresh):
+            other = "--fresh" if self.fresh else "--teacher"
+            raise UsageError(f"--paraphrases is for a text encoder that has been trained: leave out {other}")
         if self.perceptual and self.component not in OF_AUTOENCODER:
             raise UsageError(f"--perceptual is for --component vae or decoder, not {self.component}")
         if not 0 <= self.perceptual < math.inf:

@@ -67,6 +67,8 @@ def prepare_run(config: TrainConfig) -> None:
         "decoder": set(),
         "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
     }
+    if config.paraphrases is not None:
+        outdated["text_encoder"] = set()
     if config.lora is not None and is_fresh:
         raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
     if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():

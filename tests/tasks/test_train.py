@@ -114,6 +114,18 @@ def test_training_changes_its_component_alone(
                 assert ((run / part / before.name).read_bytes() != before.read_bytes()) == (part in trained)
 
 
+def test_paraphrases_change_the_text_encoder_alone_and_the_transformer_goes_on_with_it(
+    start: Start, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "paraphrases.tsv").write_text("gloaming\tdusk\nthe small hours\tnight\n", encoding="utf-8")
+    run = start(component="text_encoder", paraphrases=tmp_path / "paraphrases.tsv")
+    for part, changed in (("transformer", False), ("vae", False), ("text_encoder", True)):
+        (before,) = (weights / part).glob("*model.safetensors")
+        assert ((run / part / before.name).read_bytes() != before.read_bytes()) == changed
+    assert Pipeline.load(run)("gloaming").frames.shape == (16, 64, 64, 3)
+    assert {"held_out_loss", "held_out_moved", "held_out_apart"} <= read_metrics(run / "metrics.csv")[-1].keys()
+
+
 def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: Path) -> None:
     before, after = load_autoencoder(weights), load_autoencoder(start(component="decoder"))
     assert before.config == after.config
@@ -230,6 +242,12 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"process": "magic"}, "process magic is not known: use flow or noise"),
         ({"optimizer": "magic"}, "optimizer magic is not known: use adamw or muon"),
         ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
+        ({"paraphrases": Path("nowhere")}, "--paraphrases is for --component text_encoder, not transformer"),
+        (
+            {"component": "text_encoder", "paraphrases": Path("nowhere"), "fresh": True},
+            "--paraphrases is for a text encoder that has been trained: leave out --fresh",
+        ),
+        ({"component": "text_encoder", "paraphrases": Path("nowhere")}, "nowhere: can't be read as paraphrases"),
         ({"num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"component": "vae", "num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"width": 40}, "width 40 is not a multiple of 32: use 32"),
