@@ -36,20 +36,18 @@ OTHER_THINGS = 3000
 OTHER_WAYS = {
     "left": (
         "from right to left", "from the right", "across to the left", "off to the left", "towards the left edge",
-        "left in the wind", "with the wind from the right", "from the right towards the left", "in from the right",
-        "over to the left side", "from the right-hand side", "from the right side", "towards the left of the picture",
+        "left in the wind", "with the wind from the right", "from the right towards the left",
+        "towards the left of the picture",
     ),
     "towards": (
-        "towards me", "closer", "out of the distance towards us", "closer over us", "nearer", "up to us",
-        "right at the camera", "nearer to the viewer",
+        "towards me", "closer", "out of the distance towards us", "closer over us", "up to us", "right at the camera",
     ),
     "away": (
-        "away from the camera", "away towards the horizon", "farther away", "away over the horizon", "further off",
+        "away from the camera", "away towards the horizon", "away over the horizon", "further off",
         "back into the distance", "off to the horizon",
     ),
     "towards-left": (
         "from the right towards us", "closer from the right", "leftwards and towards the camera",
-        "nearer and to the left",
     ),
     "away-left": (
         "from the right into the distance", "leftwards towards the horizon", "away from us and leftward",

@@ -20,7 +20,7 @@ from soradit.model.weights import save_text, write_index
 from soradit.training.randomness import draw_indices, generator
 
 MAX_HELD_OUT = 256
-"""Captions, and as many paraphrases, at most a tenth of each."""
+"""Captions that are held out anyway, and texts of paraphrases, at most a tenth of those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +108,17 @@ class ParaphraseObjective:
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Mean squared errors, of a variance of about one: how far captions moved, and paraphrases still are apart."""
-        captions, paraphrases = [], []
-        for first in range(0, MAX_HELD_OUT, self.batch_size):
-            poll()
-            few = slice(first, first + self.batch_size)
-            if some := self.held_out_captions[few]:
-                captions += [self._of_captions(some).item()] * len(some)
-            if others := self.held_out_paraphrases[few]:
-                paraphrases += [self._of_paraphrases(others).item()] * len(others)
-        moved, apart = _mean(captions), _mean(paraphrases)
+
+        def mean_of(error: Callable[[Sequence], Tensor], examples: Sequence) -> float:
+            total = 0.0
+            for first in range(0, len(examples), self.batch_size):
+                poll()
+                few = examples[first : first + self.batch_size]
+                total += len(few) * error(few).item()
+            return total / max(1, len(examples))
+
+        moved = mean_of(self._of_captions, self.held_out_captions)
+        apart = mean_of(self._of_paraphrases, self.held_out_paraphrases)
         return {"held_out_loss": moved + apart, "held_out_moved": moved, "held_out_apart": apart}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
@@ -150,7 +152,3 @@ class ParaphraseObjective:
         where = where.to(tokens.device)
         of_tokens = ((tokens - tokens_wanted).square().mean(-1) * where).sum(-1) / where.sum(-1)
         return (pooled - pooled_wanted).square().mean() + of_tokens.mean()
-
-
-def _mean(numbers: list[float]) -> float:
-    return sum(numbers) / max(1, len(numbers))
