@@ -367,11 +367,20 @@ def test_a_stop_while_encoding_keeps_what_was_encoded(start: Start, tmp_path: Pa
     start(cache=tmp_path / "cache")
 
 
-@pytest.mark.parametrize("component", ["transformer", "vae"])
-def test_a_batch_in_parts_gives_the_same_training(start: Start, tmp_path: Path, component: str) -> None:
+@pytest.mark.parametrize(("component", "rounding"), [("transformer", 1e-5), ("vae", 5e-3)])
+def test_a_batch_in_parts_gives_the_same_training(
+    start: Start, tmp_path: Path, component: str, rounding: float
+) -> None:
+    """Seen in the averaged gradients, since AdamW makes the same step of any multiple of a gradient.
+
+    The autoencoder's loss has absolute errors, so that a rounding error can turn the sign of a pixel's gradient.
+    """
     options = {"batch_size": 4, "component": component, "steps": 2, "precision": "float32"}
     whole, parts = tensors(start(**options)), tensors(start(**options, accumulate=2, run=tmp_path / "parts"))
-    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole if name.startswith("model"))
+    gradients = [name for name in whole if name.endswith(".exp_avg")]
+    assert gradients
+    for name in gradients:
+        assert (whole[name] - parts[name]).abs().max() <= rounding * whole[name].abs().max()
 
 
 @pytest.mark.parametrize("component", ["vae", "decoder"])
