@@ -28,7 +28,7 @@ from soradit.files import write_whole
 from soradit.media.mirror import mirror_caption
 from soradit.model.text import TextEncoder
 from soradit.model.weights import load_text
-from soradit.training.teacher import prepare_lessons
+from soradit.training.teacher import Lessons, prepare_lessons
 
 NEAR = 0.6
 """Cosine of the teacher's from which a prompt is of skies."""
@@ -43,11 +43,7 @@ Likeness = Float[Tensor, "prompts captions"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("prompts", type=Path)
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--per-clip", type=int, default=2, help="further captions a clip has, at most")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -58,9 +54,7 @@ def main() -> None:
         for caption in row["text"]:
             clips_of.setdefault(caption, []).append(index)
     captions = list(clips_of)
-    with TemporaryDirectory() as folder:
-        kept = Path(folder) / "teacher.safetensors"
-        lessons = prepare_lessons(arguments.teacher, arguments.prompts, captions, Terminal(), kept=kept)
+    lessons = ask_teacher(arguments.teacher, arguments.prompts, captions)
     prompts = usable(lessons.sentences)
     taught = lessons.similarity(prompts, captions)
     of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
@@ -86,6 +80,22 @@ def main() -> None:
         row["text"] += more
     write_whole(metadata, "".join(json.dumps(row) + "\n" for row in rows))
     print(f"{sum(map(len, given))} captions of {len(prompts)} prompts for {sum(map(bool, given))} clips")
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """For clips, prompts, a teacher and weights."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("prompts", type=Path)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    return parser
+
+
+def ask_teacher(teacher: str, prompts: Path, captions: list[str]) -> Lessons:
+    """Prompts and captions as the teacher embeds them."""
+    with TemporaryDirectory() as folder:
+        return prepare_lessons(teacher, prompts, captions, Terminal(), kept=Path(folder) / "teacher.safetensors")
 
 
 def usable(prompts: Sequence[str]) -> list[str]:

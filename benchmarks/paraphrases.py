@@ -7,23 +7,20 @@ mean the captions that a teacher's votes and the text encoder's agree on (see ev
 prompts that have nothing to do with skies, which mean what they meant.
 """
 
-import argparse
 import json
 import math
 import re
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 import torch
-from everyday_captions import NEIGHBOURS, TEMPERATURE, meant, pooled, usable
+from everyday_captions import NEIGHBOURS, TEMPERATURE, ask_teacher, meant, parser_of, pooled, usable
 
-from soradit.console import Terminal
 from soradit.media.mirror import mirror_caption
 from soradit.model.weights import load_text
 from soradit.skies.captions import MOTION_WORDS, drift_words
 from soradit.training.paraphrases import Paraphrase
-from soradit.training.teacher import Lessons, prepare_lessons
+from soradit.training.teacher import Lessons
 
 NEAR, FAR = 0.6, 0.45
 """Cosine of the teacher's from which a prompt is of skies, and below which it is of something else."""
@@ -122,17 +119,10 @@ def of_everyday(prompts: list[str], captions: list[str], lessons: Lessons, weigh
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("prompts", type=Path)
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__).parse_args()
     lines = (arguments.clips / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     captions = list(dict.fromkeys(caption for line in lines for caption in json.loads(line)["text"]))
-    with TemporaryDirectory() as folder:
-        kept = Path(folder) / "teacher.safetensors"
-        lessons = prepare_lessons(arguments.teacher, arguments.prompts, captions, Terminal(), kept=kept)
+    lessons = ask_teacher(arguments.teacher, arguments.prompts, captions)
     everyday = of_everyday(usable(lessons.sentences), captions, lessons, arguments.weights)
     for each in [*of_captions(captions, Random(0)), *everyday]:
         print(f"{each.text}\t{each.meaning}")
