@@ -54,8 +54,8 @@ def main() -> None:
         for caption in row["text"]:
             clips_of.setdefault(caption, []).append(index)
     captions = list(clips_of)
-    lessons = ask_teacher(arguments.teacher, arguments.prompts, captions)
-    prompts = usable(lessons.sentences)
+    prompts = usable(lines_of(arguments.prompts))
+    lessons = ask_teacher(arguments.teacher, prompts, captions)
     taught = lessons.similarity(prompts, captions)
     of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
     prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
@@ -92,31 +92,47 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def ask_teacher(teacher: str, prompts: Path, captions: list[str]) -> Lessons:
+def lines_of(path: Path) -> list[str]:
+    return list(dict.fromkeys(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines()))))
+
+
+def ask_teacher(teacher: str, prompts: Sequence[str], captions: list[str]) -> Lessons:
     """Prompts and captions as the teacher embeds them."""
     with TemporaryDirectory() as folder:
-        return prepare_lessons(teacher, prompts, captions, Terminal(), kept=Path(folder) / "teacher.safetensors")
+        path = Path(folder) / "prompts.txt"
+        path.write_text("\n".join(prompts), encoding="utf-8")
+        return prepare_lessons(teacher, path, captions, Terminal(), kept=path.with_suffix(".safetensors"))
 
 
 def usable(prompts: Sequence[str]) -> list[str]:
     """Those that name no side, and are none of evaluate's."""
-    asked = set(files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines())
+    asked = evaluates_own()
     return [prompt for prompt in prompts if prompt not in asked and mirror_caption(prompt) == prompt]
+
+
+def evaluates_own() -> set[str]:
+    """What soradit evaluate asks for in synonyms."""
+    return set(files("soradit.evaluation").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines())
 
 
 def meant(
     taught: Likeness, encoded: Likeness, captions: list[str], *, agreed: float
 ) -> Bool[Tensor, "prompts captions"]:
     """Which captions say what a prompt says: none, where the two likenesses take it to say different things."""
-    stated = [facts_of(caption) for caption in captions]
     fits = torch.ones(taught.shape, dtype=torch.bool)
-    for said in ([getattr(facts, fact) for facts in stated] for fact in ("hour", "cover", "drift")):
-        values = list(dict.fromkeys([None, *said]))  # None: it leaves the fact open
-        of_value = F.one_hot(torch.tensor([values.index(value) for value in said]), len(values)).float()
+    for fact in ("hour", "cover", "drift"):
+        _, of_value = stated_by(captions, fact)
         share, value = (votes(taught, of_value) * votes(encoded, of_value)).sqrt().max(1)
         same = of_value.T[value].bool() | (value == 0)[:, None]
         fits &= same & (share >= agreed)[:, None]
     return fits
+
+
+def stated_by(captions: list[str], fact: str) -> tuple[list[str | None], Float[Tensor, "captions values"]]:
+    """What captions say of a fact, as 0 and 1: the first value is None, for those that leave it open."""
+    said = [getattr(facts_of(caption), fact) for caption in captions]
+    values = list(dict.fromkeys([None, *said]))
+    return values, F.one_hot(torch.tensor([values.index(value) for value in said]), len(values)).float()
 
 
 def votes(likeness: Likeness, of_value: Float[Tensor, "captions values"]) -> Float[Tensor, "prompts values"]:

@@ -2,20 +2,37 @@
 
     python benchmarks/paraphrases.py CLIPS everyday.txt --teacher MINILM --weights WEIGHTS > paraphrases.tsv
 
-Three kinds: captions of rendered CLIPS that say in other words where clouds go, and how fast; everyday prompts, which
-mean the captions that a teacher's votes and the text encoder's agree on (see everyday_captions.py); and everyday
-prompts that have nothing to do with skies, which mean what they meant.
+Four kinds: captions of rendered CLIPS that say in other words where clouds go, and how fast; captions with WordNet's
+synonyms for hours and clouds, where a teacher's votes say that they mean the same; everyday prompts, which mean a
+caption that the teacher's votes and the text encoder's agree on (see everyday_captions.py); and everyday prompts that
+have nothing to do with skies, which mean what they meant.
 """
 
+import itertools
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from random import Random
 
 import torch
-from everyday_captions import NEIGHBOURS, TEMPERATURE, ask_teacher, meant, parser_of, pooled, usable
+from everyday_captions import (
+    NEIGHBOURS,
+    TEMPERATURE,
+    ask_teacher,
+    evaluates_own,
+    lines_of,
+    meant,
+    parser_of,
+    pooled,
+    stated_by,
+    usable,
+    votes,
+)
+from wordnet import WordNet
 
+from soradit.evaluation.facts import facts_of
 from soradit.media.mirror import mirror_caption
 from soradit.model.weights import load_text
 from soradit.skies.captions import MOTION_WORDS, drift_words
@@ -24,10 +41,12 @@ from soradit.training.teacher import Lessons
 
 NEAR, FAR = 0.6, 0.45
 """Cosine of the teacher's from which a prompt is of skies, and below which it is of something else."""
-AGREED = 0.6
+AGREED = 0.5
 """Of everyday_captions.py: less than there, since what a prompt means is averaged here."""
-MEANINGS = 6
-"""Of an everyday prompt, drawn among its nearest captions by likeness."""
+USES = 5
+"""Of a caption's word, from which it is looked up in WordNet."""
+REWORDINGS = 12
+"""Captions with one synonym, at most."""
 OTHER_THINGS = 3000
 """Prompts that have nothing to do with skies, at most."""
 OTHER_WAYS = {
@@ -98,33 +117,87 @@ def of_captions(captions: list[str], random: Random) -> list[Paraphrase]:
     return found
 
 
+def with_synonyms(captions: list[str], wordnet: WordNet, random: Random) -> list[list[Paraphrase]]:
+    """For each word that states an hour or a cover, and each synonym of it: captions with it, and it alone."""
+    phrases = Counter(phrase for caption in captions for phrase in phrases_of(caption))
+    found = []
+    for word, uses in phrases.items():
+        if uses < USES or not (facts_of(word).hour or facts_of(word).cover):
+            continue
+        having = sorted((caption for caption in captions if states(caption, word)), key=len)
+        for synonym in (other for other in wordnet.alike(word) if other not in phrases):
+            drawn = random.sample(having, min(REWORDINGS, len(having)))
+            reworded = [re.sub(rf"\b{word}\b", synonym, caption) for caption in drawn]
+            pairs = zip([synonym, *reworded], [having[0], *drawn], strict=True)
+            found.append([Paraphrase(text=text, meaning=meaning) for text, meaning in pairs])
+    return found
+
+
+def states(caption: str, word: str) -> bool:
+    """Whether a caption has a word, and states what it states: "partly cloudy" doesn't state "cloudy"."""
+    stated, by_word = facts_of(caption), facts_of(word)
+    same = (stated.hour == by_word.hour) if by_word.hour else (stated.cover == by_word.cover)
+    return same and word in phrases_of(caption)
+
+
+def phrases_of(caption: str) -> set[str]:
+    """Its words, and pairs of them."""
+    words = re.findall(r"[\w'-]+", caption.lower())
+    return {*words, *map(" ".join, itertools.pairwise(words))}
+
+
+def understood(groups: list[list[Paraphrase]], captions: list[str], lessons: Lessons) -> list[Paraphrase]:
+    """Of the groups that the teacher takes to be of the hour and the cover that their meanings state."""
+    stated = {fact: stated_by(captions, fact) for fact in ("hour", "cover")}
+
+    def agreed(group: list[Paraphrase]) -> bool:
+        taught = lessons.similarity([each.text for each in group], captions)
+        for fact, (values, of_value) in stated.items():
+            wanted = torch.tensor([values.index(getattr(facts_of(each.meaning), fact)) for each in group])
+            share = votes(taught, of_value).gather(1, wanted[:, None]).flatten()[wanted > 0]
+            if len(share) and share.mean() < AGREED:
+                return False
+        return True
+
+    return [each for group in groups if agreed(group) for each in group]
+
+
 def of_everyday(prompts: list[str], captions: list[str], lessons: Lessons, weights: Path) -> list[Paraphrase]:
-    """Prompts of skies and captions that mean the same; and prompts of other things, which mean themselves."""
-    torch.manual_seed(0)
+    """Prompts of skies and a caption that means the same; and prompts of other things, which mean themselves."""
     taught = lessons.similarity(prompts, captions)
     nearest = taught.amax(1)
-    of_other_things = [prompts[i] for i in (nearest < FAR).nonzero().flatten().tolist()][:OTHER_THINGS]
+    far = (prompts[i] for i in (nearest < FAR).nonzero().flatten().tolist())
+    of_other_things = [prompt for prompt in far if not facts_of(prompt)][:OTHER_THINGS]
     of_skies = (nearest >= NEAR).nonzero().flatten().tolist()
     prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
     encoder = load_text(weights)
-    encoded = pooled(encoder, prompts) @ pooled(encoder, captions).T
+    embeddings = pooled(encoder, captions)
+    encoded = pooled(encoder, prompts) @ embeddings.T
     likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions, agreed=AGREED), -math.inf)
     found = []
     for prompt, row in zip(prompts, likeness, strict=True):
         if row.isfinite().any():
             values, which = row.topk(NEIGHBOURS)
-            drawn = which[torch.multinomial((values / TEMPERATURE).softmax(-1), MEANINGS, replacement=True)].tolist()
-            found += [Paraphrase(text=prompt, meaning=captions[index]) for index in drawn]
+            mean = (values / TEMPERATURE).softmax(-1) @ embeddings[which]
+            central = which[(embeddings[which] @ mean).where(values.isfinite(), -math.inf).argmax()]
+            found.append(Paraphrase(text=prompt, meaning=captions[central]))
     return found + [Paraphrase(text=prompt, meaning=prompt) for prompt in of_other_things]
 
 
 def main() -> None:
-    arguments = parser_of(__doc__).parse_args()
+    parser = parser_of(__doc__)
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    arguments = parser.parse_args()
     lines = (arguments.clips / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     captions = list(dict.fromkeys(caption for line in lines for caption in json.loads(line)["text"]))
-    lessons = ask_teacher(arguments.teacher, arguments.prompts, captions)
-    everyday = of_everyday(usable(lessons.sentences), captions, lessons, arguments.weights)
-    for each in [*of_captions(captions, Random(0)), *everyday]:
+    synonyms = with_synonyms(captions, WordNet(arguments.wordnet), Random(0))
+    everyday = usable(lines_of(arguments.prompts))
+    reworded = sorted({each.text for group in synonyms for each in group})
+    lessons = ask_teacher(arguments.teacher, [*everyday, *reworded], captions)
+    asked = evaluates_own()
+    of_synonyms = [each for each in understood(synonyms, captions, lessons) if each.text not in asked]
+    of_prompts = of_everyday(everyday, captions, lessons, arguments.weights)
+    for each in [*of_captions(captions, Random(0)), *of_synonyms, *of_prompts]:
         print(f"{each.text}\t{each.meaning}")
 
 

@@ -28,6 +28,9 @@ def train(
     perceptual: Annotated[
         float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
     ] = 0.0,
+    adversarial: Annotated[
+        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a critic's loss.")
+    ] = 0.0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
     ] = None,
@@ -109,6 +112,7 @@ def train(
         preset=preset,
         text_encoder=text_encoder,
         perceptual=perceptual,
+        adversarial=adversarial,
         teacher=teacher,
         sentences=sentences,
         paraphrases=paraphrases,

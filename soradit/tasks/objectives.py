@@ -125,6 +125,7 @@ def _reconstruction(
         device=device,
         precision=choose_precision(config.precision, device),
         perceptual=config.perceptual,
+        adversarial=config.adversarial,
     )
 
 

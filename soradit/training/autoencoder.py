@@ -19,7 +19,8 @@ from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
-from soradit.training.perceptual import PerceptualLoss
+from soradit.training.critic import CRITIC_STAGES, Contest, Critic
+from soradit.training.perceptual import STAGES, Sight, perceptual_loss
 from soradit.training.randomness import draw_indices, generator
 
 MAX_LATENT_NOISE = 0.03
@@ -62,18 +63,28 @@ class AutoencoderObjective:
         device: torch.device,
         precision: torch.dtype,
         perceptual: float = 0.0,
+        adversarial: float = 0.0,
     ) -> None:
-        """``seconds`` are the lengths of the clips' files."""
-        self.model = model.to(device)
-        self.perceptual_weight = perceptual
-        self.perceptual = PerceptualLoss().to(device) if perceptual else None
+        """``seconds`` are the lengths of the clips' files; ``perceptual`` and ``adversarial`` weigh those losses."""
+        self.autoencoder = model.to(device)
+        self.perceptual, self.adversarial = perceptual, adversarial
+        self.sight = self.contest = None
+        if perceptual or adversarial:
+            self.sight = Sight(STAGES + CRITIC_STAGES if adversarial else STAGES).to(device)
+        if self.sight and adversarial:
+            torch.manual_seed(seed)
+            self.contest = Contest(self.autoencoder, Critic(self.sight.channels())).to(device)
         self.training, self.held_out, self.seconds = training, held_out, seconds
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
 
     @property
-    def network(self) -> Autoencoder:
+    def model(self) -> Autoencoder | Contest:
+        return self.contest or self.autoencoder
+
+    @property
+    def network(self) -> Autoencoder | Contest:
         return self.model
 
     def fit(self, *, encoder: bool, like: Autoencoder | None = None) -> None:
@@ -83,15 +94,15 @@ class AutoencoderObjective:
         """
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
         videos = self._windows(self.training, indices, generator(self.seed, "fit"))
-        self.model.cpu()  # least squares in float64, which not every device has
+        self.autoencoder.cpu()  # least squares in float64, which not every device has
         try:
             if encoder:
-                fit_autoencoder(self.model, videos, self.seed, like=like)
+                fit_autoencoder(self.autoencoder, videos, self.seed, like=like)
             else:
-                fit_decoder(self.model, videos, self.seed)
+                fit_decoder(self.autoencoder, videos, self.seed)
         except torch.linalg.LinAlgError as error:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
-        self.model.to(self.device)
+        self.autoencoder.to(self.device)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
         """Each example's draws are its own, so that a batch is the same however it is shared out."""
@@ -103,7 +114,7 @@ class AutoencoderObjective:
 
     def _noise(self, shape: torch.Size, random: torch.Generator) -> Float[Tensor, "t h w latent"]:
         """For the latents of a video of that shape, of an amount that is drawn too."""
-        config = self.model.config
+        config = self.autoencoder.config
         grid = [pixels // unit for pixels, unit in zip(shape, config.token_size, strict=False)]
         amount = MAX_LATENT_NOISE * torch.rand((), generator=random)
         return amount * torch.randn(*grid, config.latent_channels, generator=random)
@@ -115,14 +126,18 @@ class AutoencoderObjective:
     def loss(self, batch: Batch, step: int) -> Tensor:
         video = to_float(batch.video.to(self.device, non_blocking=True))
         with autocast(self.device, self.precision):
-            latents = self.model.encoder(video)
+            latents = self.autoencoder.encoder(video)
             # An example's own, so that it is the same in a part of a batch. Fitted latents have a mean of about zero.
             power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
             noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
-            reconstruction = self.model.decoder(noised)
+            reconstruction = self.autoencoder.decoder(noised)
         loss = reconstruction_loss(reconstruction.float(), video)
-        if self.perceptual is not None:
-            loss = loss + self.perceptual_weight * self.perceptual(reconstruction.float(), video, step)
+        if self.sight is not None:
+            seen, real = self.sight(reconstruction.float(), step), self.sight(video, step)
+            loss = loss + self.perceptual * perceptual_loss(seen, real)
+            if self.contest is not None:
+                critic = self.contest.critic
+                loss = loss + critic.loss(seen, real) + self.adversarial * critic.disbelief(seen)
         return loss
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -131,15 +146,18 @@ class AutoencoderObjective:
         for index in range(min(MAX_HELD_OUT, len(self.held_out))):
             poll()
             video = to_float(self._windows(self.held_out, [index], generator(0, "held-out", index)).to(self.device))
-            reconstruction = self.model.decoder(self.model.encoder(video))
+            reconstruction = self.autoencoder.decoder(self.autoencoder.encoder(video))
             losses.append(reconstruction_loss(reconstruction, video).item())
             errors.append(psnr(reconstruction.clamp(-1, 1), video))
         return {"held_out_loss": _mean(losses), "held_out_psnr": _mean(errors)}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
         """The autoencoder, with the statistics that normalise its latents: new ones, unless its encoder is frozen."""
-        config = self.model.config
-        if any(parameter.requires_grad for parameter in self.model.encoder.parameters()):
+        if self.contest is not None:
+            prefix = "autoencoder."
+            tensors = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        config = self.autoencoder.config
+        if any(parameter.requires_grad for parameter in self.autoencoder.encoder.parameters()):
             mean, std = self._latent_statistics(tensors)
             config = replace(config, latent_mean=tuple(mean.tolist()), latent_std=tuple(std.tolist()))
         save_autoencoder(run, config, tensors)
@@ -148,7 +166,7 @@ class AutoencoderObjective:
 
     @torch.no_grad()
     def _latent_statistics(self, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        published = Autoencoder(self.model.config)
+        published = Autoencoder(self.autoencoder.config)
         published.load_state_dict(tensors)
         published = published.eval().to(self.device)
         latents = []

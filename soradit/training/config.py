@@ -139,6 +139,8 @@ class TrainConfig:
     """Of several processes, let each keep but a part of weights and optimizer."""
     perceptual: float = 0.0
     """Weight of the autoencoder's perceptual loss."""
+    adversarial: float = 0.0
+    """Weight of being told from real frames, by a critic that learns to."""
     teacher: str | None = None
     """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
     sentences: Path | None = None
@@ -173,10 +175,11 @@ class TrainConfig:
         if self.paraphrases is not None and (self.teacher is not None or self.fresh):
             other = "--fresh" if self.fresh else "--teacher"
             raise UsageError(f"--paraphrases is for a text encoder that has been trained: leave out {other}")
-        if self.perceptual and self.component not in OF_AUTOENCODER:
-            raise UsageError(f"--perceptual is for --component vae or decoder, not {self.component}")
-        if not 0 <= self.perceptual < math.inf:
-            raise UsageError(f"perceptual must be 0 or more, not {self.perceptual}")
+        for name in ("perceptual", "adversarial"):
+            if (weight := getattr(self, name)) and self.component not in OF_AUTOENCODER:
+                raise UsageError(f"--{name} is for --component vae or decoder, not {self.component}")
+            if not 0 <= weight < math.inf:
+                raise UsageError(f"{name} must be 0 or more, not {weight}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":

@@ -3,6 +3,7 @@
 Zhang et al. 2018 (LPIPS, arXiv 1801.03924), equation 1, with EfficientNet-Lite0 and equal weights.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -13,29 +14,33 @@ from soradit.model.lite0 import Lite0
 STAGES = (0, 1, 3, 5)
 """Of Lite0, compared: the last ones at strides of 2, 4 and 8 pixels. Later ones see things, not texture."""
 FRAMES = 2
-"""Of a video, compared at a step."""
+"""Of a video, looked at at a step."""
+
+Seen = dict[int, Float[Tensor, "n _c _h _w"]]
+"""Features by their stage, of unit length at every place."""
 
 
-class PerceptualLoss(nn.Module):
-    """Mean squared distance of unit feature vectors, summed over stages, on a few frames a step."""
+class Sight(nn.Module):
+    """What Lite0's stages see in a few frames of a video."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: tuple[int, ...] = STAGES) -> None:
         super().__init__()
-        self.network = Lite0()
+        self.network, self.looked_at = Lite0(), stages
 
-    def forward(
-        self,
-        reconstruction: Float[Tensor, "b frames height width 3"],
-        video: Float[Tensor, "b frames height width 3"],
-        step: int,
-    ) -> Float[Tensor, ""]:
-        """Of videos in [-1, 1]; the frames take turns from step to step."""
+    def forward(self, video: Float[Tensor, "b frames height width 3"], step: int) -> Seen:
+        """Of a video in [-1, 1]; the frames take turns from step to step."""
         count = video.shape[1]
         chosen = [(step + i * count // FRAMES) % count for i in range(min(FRAMES, count))]
-        pairs = zip(self._features(reconstruction[:, chosen]), self._features(video[:, chosen]), strict=True)
-        return sum((F.mse_loss(a, b, reduction="sum") / a[:, 0].numel() for a, b in pairs), start=video.new_zeros(()))
+        pictures = rearrange((video[:, chosen] + 1) * 127.5, "b t h w c -> (b t) c h w")
+        stages = enumerate(self.network.stages(pictures, last=max(self.looked_at)))
+        return {stage: F.normalize(x, dim=1) for stage, x in stages if stage in self.looked_at}
 
-    def _features(self, video: Float[Tensor, "b frames height width 3"]) -> list[Float[Tensor, "n c h w"]]:
-        pictures = rearrange((video + 1) * 127.5, "b t h w c -> (b t) c h w")
-        stages = enumerate(self.network.stages(pictures, last=max(STAGES)))
-        return [F.normalize(x, dim=1) for stage, x in stages if stage in STAGES]
+    def channels(self) -> dict[int, int]:
+        """How many features each stage has."""
+        return {stage: x.shape[1] for stage, x in self(torch.zeros(1, 1, 32, 32, 3), step=0).items()}
+
+
+def perceptual_loss(a: Seen, b: Seen) -> Float[Tensor, ""]:
+    """Mean squared distance of feature vectors, summed over STAGES."""
+    distances = [F.mse_loss(a[stage], b[stage], reduction="sum") / a[stage][:, 0].numel() for stage in STAGES]
+    return sum(distances, start=distances[0].new_zeros(()))

@@ -80,7 +80,10 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}])
+CONTEST = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
+
+
+@pytest.mark.parametrize("options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, CONTEST])
 def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, options: dict) -> None:
     unbroken = start(run=tmp_path / "unbroken", **options)
     for _ in range(LOOP.steps - 1):
@@ -132,6 +135,15 @@ def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: P
     pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
     assert all(torch.equal(old, new) for old, new in pairs)
     assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
+
+
+def test_a_critic_changes_what_the_decoder_learns_and_stays_behind(start: Start, tmp_path: Path) -> None:
+    alone = start(run=tmp_path / "alone", **{**CONTEST, "adversarial": 0.0})
+    run = start(**CONTEST)
+    (weights,) = (run / "vae").glob("*.safetensors")
+    assert not [name for name in load_file(weights) if "critic" in name]
+    pairs = zip(load_autoencoder(alone).decoder.parameters(), load_autoencoder(run).decoder.parameters(), strict=True)
+    assert not all(torch.equal(without, with_critic) for without, with_critic in pairs)
 
 
 def test_a_run_generates(start: Start) -> None:

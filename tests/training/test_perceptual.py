@@ -5,12 +5,16 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from soradit.training.perceptual import FRAMES, PerceptualLoss
+from soradit.training.perceptual import FRAMES, Sight, perceptual_loss
 
 
 @pytest.fixture(scope="module")
-def perceptual() -> PerceptualLoss:
-    return PerceptualLoss()
+def sight() -> Sight:
+    return Sight()
+
+
+def loss(sight: Sight, a: torch.Tensor, b: torch.Tensor, step: int = 0) -> torch.Tensor:
+    return perceptual_loss(sight(a, step), sight(b, step))
 
 
 def grain(frames: int = 4) -> torch.Tensor:
@@ -24,25 +28,25 @@ def blurred(video: torch.Tensor) -> torch.Tensor:
     return rearrange(smooth, "(b t) c h w -> b t h w c", b=len(video))
 
 
-def test_the_same_video_costs_nothing_and_texture_lost_costs_most(perceptual: PerceptualLoss) -> None:
+def test_the_same_video_costs_nothing_and_texture_lost_costs_most(sight: Sight) -> None:
     video = grain()
-    assert perceptual(video, video, step=0) == 0
+    assert loss(sight, video, video) == 0
     blur = blurred(video)
     shift = (blur - video).square().mean().sqrt()  # as far away in pixels
-    assert perceptual(blur, video, step=0) > 2 * perceptual(video + shift, video, step=0) > 0
+    assert loss(sight, blur, video) > 2 * loss(sight, video + shift, video) > 0
 
 
-def test_frames_take_turns(perceptual: PerceptualLoss) -> None:
+def test_frames_take_turns(sight: Sight) -> None:
     video, other = grain(), grain()
     other[:, 3] = 0
-    seen = [bool(perceptual(other, video, step=step)) for step in range(4)]
+    seen = [bool(loss(sight, other, video, step)) for step in range(4)]
     assert sum(seen) == FRAMES
 
 
-def test_gradients_reach_the_reconstruction_and_no_weight(perceptual: PerceptualLoss) -> None:
+def test_gradients_reach_the_reconstruction_and_no_weight(sight: Sight) -> None:
     video = grain(frames=1).requires_grad_(True)
-    perceptual.train()(video, grain(frames=1) * 0.5, step=0).backward()
+    loss(sight.train(), video, grain(frames=1) * 0.5).backward()
     assert video.grad is not None
     assert video.grad.abs().sum() > 0
-    assert not any(parameter.requires_grad for parameter in perceptual.parameters())
-    assert not any(module.training for module in perceptual.network.modules())
+    assert not any(parameter.requires_grad for parameter in sight.parameters())
+    assert not any(module.training for module in sight.network.modules())
