@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from soradit.diffusion.sampler import (
     with_guidance,
 )
 from soradit.errors import SoraditError
-from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
+from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.config import (
     MAX_TOKENS,
     GenerationConfig,
@@ -37,13 +37,12 @@ from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
 from soradit.model.familiar import Familiar, load_familiar
 from soradit.model.folder import Hashes, find_weights, identity, verify
+from soradit.model.slices import decode_in_slices
 from soradit.model.weights import load_autoencoder, load_transformer
 from soradit.report import Report
 from soradit.video import Request, Video
 
 Item = TypeVar("Item")
-DECODED_AT_ONCE = 8
-"""Latent frames in a slice of decoding, beside those that only stand around it."""
 
 
 class Pipeline:
@@ -199,23 +198,9 @@ class Pipeline:
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "t h w c"]) -> UInt8[np.ndarray, "frames height width 3"]:
-        """Latents -> frames, a slice of time after another: but for the frames themselves, in the memory of one slice.
-
-        A slice is decoded with as many latents around it as its pixels depend on, so that no seam can show.
-        """
-        frames = []
+        """Latents -> frames, in the memory of a slice of them."""
         with self._at_work(self.autoencoder):  # in float32: bfloat16 would cost its pictures 0.7 dB
-            for start, part in zip(range(0, len(latents), DECODED_AT_ONCE), self.slices(len(latents)), strict=True):
-                video = to_uint8(self.autoencoder.decode(latents[None, part])[0])
-                wanted = slice(start - part.start, start - part.start + DECODED_AT_ONCE)
-                frames.append(rearrange(video, "(t f) h w c -> t f h w c", f=self._token_frames)[wanted].cpu().numpy())
-        return rearrange(np.concatenate(frames), "t f h w c -> (t f) h w c")
-
-    def slices(self, total: int) -> list[slice]:
-        """The latent frames that each slice of decoding looks at."""
-        reach = self.autoencoder.decoder.reach
-        starts = range(0, total, DECODED_AT_ONCE)
-        return [slice(max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]
+            return decode_in_slices(self.autoencoder, latents)
 
     def windows(self, total: int) -> list[slice]:
         """The latent frames that each prediction looks at."""

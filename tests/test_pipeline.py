@@ -13,7 +13,8 @@ from soradit.media.video import read_video
 from soradit.model.autoencoder import to_float, to_uint8
 from soradit.model.config import MAX_TOKENS, GenerationConfig, latent_grid
 from soradit.model.familiar import Familiar
-from soradit.pipeline import DECODED_AT_ONCE, Pipeline, go_on
+from soradit.model.slices import DECODED_AT_ONCE, slices
+from soradit.pipeline import Pipeline, go_on
 from soradit.video import Request, Video
 
 TOKEN = (4, 32, 32)
@@ -139,7 +140,7 @@ def test_decoding_in_slices_is_decoding(pipeline: Pipeline, total: int) -> None:
 
 
 def test_decoding_looks_at_a_few_latents_at_a_time(pipeline: Pipeline) -> None:
-    lengths = [part.stop - part.start for part in pipeline.slices(1000)]
+    lengths = [part.stop - part.start for part in slices(pipeline.autoencoder, 1000)]
     assert max(lengths) <= DECODED_AT_ONCE + 2 * 16
 
 

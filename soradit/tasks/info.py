@@ -55,6 +55,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
 
     from soradit.diffusion.process import timestep_grid
     from soradit.model.cost import cost
+    from soradit.model.slices import slices
     from soradit.pipeline import Pipeline
     from soradit.video import Request
 
@@ -62,7 +63,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     grid = pipeline.grid(Request(prompt="", settings=settings))
     text, pooled = pipeline.text_encoder([""])
     transformer, autoencoder = pipeline.transformer.to("meta"), pipeline.autoencoder.to("meta")
-    windows, slices = pipeline.windows(grid[0]), pipeline.slices(grid[0])
+    windows, parts = pipeline.windows(grid[0]), slices(autoencoder, grid[0])
     latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
     both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
     guided = timestep_grid(settings.steps, settings.shift)[:-1] < settings.guidance_until
@@ -76,7 +77,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     def decode(part: slice) -> torch.Tensor:
         return autoencoder.decode(latents[:, part])
 
-    predicting, decoding = [cost(predict, window) for window in windows], [cost(decode, part) for part in slices]
+    predicting, decoding = [cost(predict, window) for window in windows], [cost(decode, part) for part in parts]
     weights = sum(p.numel() * p.element_size() for model in (transformer, autoencoder) for p in model.parameters())
     frames = settings.num_frames * settings.height * settings.width * 3
     return {
