@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 import re
-from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -32,7 +31,7 @@ from everyday_captions import (
 )
 from wordnet import WordNet
 
-from soradit.evaluation.facts import facts_of
+from soradit.evaluation.facts import Facts, facts_of
 from soradit.media.mirror import mirror_caption
 from soradit.model.weights import load_text
 from soradit.skies.captions import MOTION_WORDS, drift_words
@@ -42,9 +41,9 @@ from soradit.training.teacher import Lessons
 NEAR, FAR = 0.6, 0.45
 """Cosine of the teacher's from which a prompt is of skies, and below which it is of something else."""
 AGREED = 0.5
-"""Of everyday_captions.py: less than there, since what a prompt means is averaged here."""
+"""Of everyday_captions.py: less than there, since a prompt has one meaning here, the most central of those near it."""
 USES = 5
-"""Of a caption's word, from which it is looked up in WordNet."""
+"""Captions that state what a word of theirs states, from which it is looked up in WordNet."""
 REWORDINGS = 12
 """Captions with one synonym, at most."""
 OTHER_THINGS = 3000
@@ -119,31 +118,33 @@ def of_captions(captions: list[str], random: Random) -> list[Paraphrase]:
 
 def with_synonyms(captions: list[str], wordnet: WordNet, random: Random) -> list[list[Paraphrase]]:
     """For each word that states an hour or a cover, and each synonym of it: captions with it, and it alone."""
-    phrases = Counter(phrase for caption in captions for phrase in phrases_of(caption))
+    phrases = dict.fromkeys(phrase for caption in captions for phrase in phrases_of(caption))
+    stated = {caption: facts_of(caption) for caption in captions}
     found = []
-    for word, uses in phrases.items():
-        if uses < USES or not (facts_of(word).hour or facts_of(word).cover):
+    for word in phrases:
+        by_word, pattern = facts_of(word), re.compile(rf"\b{re.escape(word)}\b", re.IGNORECASE)
+        if not (by_word.hour or by_word.cover):
             continue
-        having = sorted((caption for caption in captions if states(caption, word)), key=len)
+        having = [caption for caption in captions if same(stated[caption], by_word) and pattern.search(caption)]
+        if len(having) < USES:
+            continue
         for synonym in (other for other in wordnet.alike(word) if other not in phrases):
             drawn = random.sample(having, min(REWORDINGS, len(having)))
-            reworded = [re.sub(rf"\b{word}\b", synonym, caption) for caption in drawn]
-            pairs = zip([synonym, *reworded], [having[0], *drawn], strict=True)
+            reworded = [pattern.sub(synonym, caption) for caption in drawn]
+            pairs = zip([synonym, *reworded], [min(having, key=len), *drawn], strict=True)
             found.append([Paraphrase(text=text, meaning=meaning) for text, meaning in pairs])
     return found
 
 
-def states(caption: str, word: str) -> bool:
-    """Whether a caption has a word, and states what it states: "partly cloudy" doesn't state "cloudy"."""
-    stated, by_word = facts_of(caption), facts_of(word)
-    same = (stated.hour == by_word.hour) if by_word.hour else (stated.cover == by_word.cover)
-    return same and word in phrases_of(caption)
+def same(stated: Facts, by_word: Facts) -> bool:
+    """Whether a caption states what a word of it does: "partly cloudy" doesn't state what "cloudy" does."""
+    return stated.hour == by_word.hour if by_word.hour else stated.cover == by_word.cover
 
 
-def phrases_of(caption: str) -> set[str]:
+def phrases_of(caption: str) -> list[str]:
     """Its words, and pairs of them."""
     words = re.findall(r"[\w'-]+", caption.lower())
-    return {*words, *map(" ".join, itertools.pairwise(words))}
+    return [*words, *map(" ".join, itertools.pairwise(words))]
 
 
 def understood(groups: list[list[Paraphrase]], captions: list[str], lessons: Lessons) -> list[Paraphrase]:

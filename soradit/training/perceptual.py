@@ -14,7 +14,7 @@ from soradit.model.lite0 import Lite0
 STAGES = (0, 1, 3, 5)
 """Of Lite0, compared: the last ones at strides of 2, 4 and 8 pixels. Later ones see things, not texture."""
 FRAMES = 2
-"""Of a video, looked at at a step."""
+"""Of a video, that a step looks at."""
 
 Seen = dict[int, Float[Tensor, "n _c _h _w"]]
 """Features by their stage, of unit length at every place."""
@@ -43,4 +43,4 @@ class Sight(nn.Module):
 def perceptual_loss(a: Seen, b: Seen) -> Float[Tensor, ""]:
     """Mean squared distance of feature vectors, summed over STAGES."""
     distances = [F.mse_loss(a[stage], b[stage], reduction="sum") / a[stage][:, 0].numel() for stage in STAGES]
-    return sum(distances, start=distances[0].new_zeros(()))
+    return torch.stack(distances).sum()

@@ -254,6 +254,8 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"process": "magic"}, "process magic is not known: use flow or noise"),
         ({"optimizer": "magic"}, "optimizer magic is not known: use adamw or muon"),
         ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
+        ({"adversarial": 0.1}, "--adversarial is for --component vae or decoder, not transformer"),
+        ({"adversarial": -1.0, "component": "decoder"}, "adversarial must be 0 or more, not -1.0"),
         ({"paraphrases": Path("nowhere")}, "--paraphrases is for --component text_encoder, not transformer"),
         (
             {"component": "text_encoder", "paraphrases": Path("nowhere"), "fresh": True},
