@@ -1,13 +1,18 @@
-"""``soradit average``: a run's snapshots -> weights averaged over as much of the training as is asked for."""
+"""``soradit average``: weights averaged over as much of a run's training as is asked for, or over several runs."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.model.config import read_config
 from soradit.model.dit import DiTConfig
 from soradit.model.familiar import load_familiar
-from soradit.model.folder import find_weights
-from soradit.model.weights import require_new, save_with_transformer
+from soradit.model.folder import find_weights, identity, verify
+from soradit.model.weights import load_transformer, require_new, save_with_transformer
 from soradit.report import Report
 from soradit.training.snapshots import list_snapshots, mixed, mixture
 
@@ -15,7 +20,9 @@ WELL_MET = 0.05
 """Of what an average lacks of the one that was asked for."""
 
 
-def average(run: Path, output: Path, *, length: float, step: int | None = None, report: Report | None = None) -> Path:
+def average_run(
+    run: Path, output: Path, *, length: float, step: int | None = None, report: Report | None = None
+) -> Path:
     """Write the run's weights, averaged with ``length`` (see ``soradit.training.snapshots``), to ``output``.
 
     ``step`` is that of the snapshot where the average ends; None is the last. The folder appears whole.
@@ -38,7 +45,48 @@ def average(run: Path, output: Path, *, length: float, step: int | None = None, 
     if report and lacking > WELL_MET:
         report.note(f"{made_of}: {lacking:.0%} off; more --snapshots, or a length from 0.05 to 0.1, would be closer")
     card = f"# Averaged weights\n\nOf run {run.resolve().name}: {made_of}.\n"
-    config = read_config(DiTConfig, run / "transformer" / "config.json")
-    familiar = load_familiar(run / "transformer")
-    save_with_transformer(output, run, config, mixed(snapshots, shares), familiar=familiar, card=card)
+    return _save(output, run, mixed(snapshots, shares), card)
+
+
+def average_several(runs: Sequence[Path], output: Path) -> Path:
+    """Write the mean of several transformers' weights to ``output``; all that is not the transformer is the first's.
+
+    Weights that were trained from the same ones are often better than each of them in their mean (Wortsman et al. 2022,
+    model soups, arXiv 2203.05482). The folder appears whole.
+
+    Raises SoraditError when it is there already or can't be written, for a folder that is no weights, is damaged, or
+    has a transformer of another shape.
+    """
+    require_new(output)
+    hashes = [verify(find_weights(run)) for run in runs]
+    for run in runs[1:]:
+        _require_alike(runs[0], run)
+    total: dict[str, Tensor] = {}
+    for run in runs:
+        for name, tensor in load_transformer(run).state_dict().items():
+            total[name] = total.get(name, torch.zeros(())) + tensor / len(runs)
+    names = (f"- {run.resolve().name} ({identity(found)})" for run, found in zip(runs, hashes, strict=True))
+    card = "\n".join(
+        ["# Averaged weights", "", "The mean of these transformers, the rest as in the first:", "", *names, ""]
+    )
+    return _save(output, runs[0], total, card)
+
+
+def _require_alike(first: Path, other: Path) -> None:
+    ours, theirs = asdict(_config(first)), asdict(_config(other))
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise SoraditError(
+                f"{other} has another transformer than {first}: {name} {theirs[name]}, not {value}: average weights "
+                "that were trained from the same ones"
+            )
+
+
+def _save(output: Path, base: Path, tensors: dict[str, Tensor], card: str) -> Path:
+    familiar = load_familiar(base / "transformer")
+    save_with_transformer(output, base, _config(base), tensors, familiar=familiar, card=card)
     return output
+
+
+def _config(weights: Path) -> DiTConfig:
+    return read_config(DiTConfig, weights / "transformer" / "config.json")

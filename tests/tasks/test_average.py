@@ -1,12 +1,17 @@
 """A run's snapshots become a folder of weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from soradit.model.folder import fingerprint, verify
+from soradit.model.config import read_config
+from soradit.model.dit import DiT, DiTConfig
+from soradit.model.folder import fingerprint, identity, verify
+from soradit.model.weights import save_with_transformer
 from soradit.training.snapshots import list_snapshots
 
 TENSORS = "transformer/diffusion_pytorch_model.safetensors"
@@ -52,6 +57,38 @@ def test_what_cannot_be_averaged_leaves_nothing(
         ended = soradit("average", *arguments)
         assert (ended.exit_code, ended.error) == (1, f"soradit: {said}")
     assert not any(tmp_path.iterdir())
+
+
+def test_several_runs_become_their_mean(soradit: Callable, trained: Path, weights: Path, tmp_path: Path) -> None:
+    mean = tmp_path / "mean"
+    ended = soradit("average", trained, weights, "-o", mean)
+    assert (ended.exit_code, ended.out) == (0, f"{mean}\n"), ended.err
+    assert verify(mean)
+    assert fingerprint(mean, "vae", "text_encoder") == fingerprint(trained, "vae", "text_encoder")
+    one, other, made = (load_file(folder / TENSORS) for folder in (trained, weights, mean))
+    for name in made:
+        torch.testing.assert_close(
+            made[name].float(), (one[name].float() + other[name].float()) / 2, rtol=1e-3, atol=1e-6
+        )
+    assert all(identity(verify(folder)) in (mean / "README.md").read_text() for folder in (trained, weights))
+
+
+def test_transformers_of_different_shapes_have_no_mean(
+    soradit: Callable, trained: Path, weights: Path, tmp_path: Path
+) -> None:
+    config = read_config(DiTConfig, weights / "transformer" / "config.json")
+    other, deeper = tmp_path / "other", replace(config, depth=config.depth + 1)
+    save_with_transformer(other, weights, deeper, DiT(deeper).state_dict(), familiar=None, card="")
+    ended = soradit("average", trained, other, "-o", tmp_path / "mean")
+    assert ended.exit_code == 1
+    assert ended.error.startswith(f"soradit: {other} has another transformer than {trained}: depth {deeper.depth}, not")
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_length_is_of_one_run(soradit: Callable, trained: Path, weights: Path, tmp_path: Path) -> None:
+    ended = soradit("average", trained, weights, "-o", tmp_path / "mean", "--length", 0.1)
+    assert ended.exit_code == 2
+    assert ended.error == "soradit: --length and --step are for the average of one run, not of several"
 
 
 @pytest.mark.parametrize("options", [("--lora", 2), ("--component", "vae")])
