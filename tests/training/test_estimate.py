@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from statistics import median
 
 import pytest
 import torch
@@ -64,19 +65,23 @@ def test_operations_are_those_of_the_matrix_products() -> None:
 )
 @pytest.mark.slow
 def test_seconds_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch, optimizer: str, precision: torch.dtype) -> None:
-    """In seconds of this process, which other work on the machine doesn't lengthen; the best of a few, in turns."""
+    """In seconds of this process, in turns: a machine whose speed changes is as fast for both of one turn."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     config, shape = replace(CONFIG, depth=4, width=192), replace(SHAPE, latents=(4, 4, 4, 16))
     loop, cpu = LoopConfig(steps=9, batch_size=8, accumulate=2, optimizer=optimizer), torch.device("cpu")
     state = TrainState.begin(DiT(config), loop)
-    estimated, real = [], []
-    for _ in range(12):
-        estimated.append(step_seconds(config, shape, loop, device=cpu, precision=precision))
+
+    def step() -> float:
         started = time.process_time()
         for _ in range(2):
             with autocast(cpu, precision):
                 loss = _loss(state.model, shape, 4)
             loss.backward()
         state.apply_gradients(loss.detach(), loop)
-        real.append(time.process_time() - started)
-    assert min(estimated) == pytest.approx(min(real), rel=0.25)
+        return time.process_time() - started
+
+    ratios = []
+    for _ in range(9):
+        estimated = step_seconds(config, shape, loop, device=cpu, precision=precision)
+        ratios.append(estimated / min(step() for _ in range(3)))
+    assert median(ratios) == pytest.approx(1, rel=0.25), ratios
