@@ -1,5 +1,7 @@
 """What a run shows of itself beside its figures: its settings in words, and samples."""
 
+from pathlib import Path
+
 import torch
 
 from soradit.device import choose_device, peak_flops
@@ -36,7 +38,6 @@ def tell_story(
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
     precision = getattr(objective, "precision", torch.float32)
-    generation = load_generation_config(config.run)
     trained, of_all = (
         sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
         for every in (False, True)
@@ -49,9 +50,7 @@ def tell_story(
         "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
         "began with": _beginning(config, fresh),
         "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
-        "video": f"{generation.num_frames} frames of {generation.width}x{generation.height} at {generation.fps} fps",
-        "steps": f"{loop.steps} of {loop.batch_size} clips: {loop.steps * loop.batch_size / len(training):.3g} "
-        f"times through the clips{and_mirrored(config.flip)}",
+        **(_texts(config.paraphrases, loop) if config.paraphrases else _videos(config, loop, len(training))),
         "learning rate": f"{loop.learning_rate:g} at its highest",
         "device": f"{device}, {str(precision).removeprefix('torch.')}",
         "seed": str(loop.seed),
@@ -69,6 +68,22 @@ def tell_story(
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )
+
+
+def _videos(config: TrainConfig, loop: LoopConfig, clips: int) -> dict[str, str]:
+    """What a step sees of ``clips``."""
+    shown = load_generation_config(config.run)
+    times = loop.steps * loop.batch_size / clips
+    return {
+        "video": f"{shown.num_frames} frames of {shown.width}x{shown.height} at {shown.fps} fps",
+        "steps": f"{loop.steps} of {loop.batch_size} clips: {times:.3g} times through the clips"
+        f"{and_mirrored(config.flip)}",
+    }
+
+
+def _texts(paraphrases: Path, loop: LoopConfig) -> dict[str, str]:
+    """What a step reads, where videos are not looked at."""
+    return {"steps": f"{loop.steps} of {loop.batch_size} captions and as many lines of {paraphrases}"}
 
 
 def and_mirrored(flip: bool) -> str:

@@ -122,6 +122,7 @@ def test_paraphrases_change_the_text_encoder_alone_and_the_transformer_goes_on_w
 ) -> None:
     (tmp_path / "paraphrases.tsv").write_text("gloaming\tdusk\nthe small hours\tnight\n", encoding="utf-8")
     run = start(component="text_encoder", paraphrases=tmp_path / "paraphrases.tsv")
+    assert "captions and as many lines of " in (run / "report.html").read_text()
     for part, changed in (("transformer", False), ("vae", False), ("text_encoder", True)):
         (before,) = (weights / part).glob("*model.safetensors")
         assert ((run / part / before.name).read_bytes() != before.read_bytes()) == changed
