@@ -95,6 +95,8 @@ class TextEncoder(nn.Module):
         saved = folder / "text_encoder"
         self.clip.save_pretrained(saved, state_dict=tensors)
         shutil.copymode(saved / "config.json", saved / "model.safetensors")  # which was its owner's alone
+        self.tokenizer.backend_tokenizer.no_padding()  # of the last call, which a file would keep
+        self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModelWithProjection, CLIPTokenizerFast
 
 from soradit.errors import SoraditError
+from soradit.model.folder import hash_files
 from soradit.model.text import TextEncoder, TextEncoderConfig, load_text_encoder, new_text_encoder
 
 CAPTIONS = ["a red sunset over the sea", "clouds drift over a blue sky", "a starry night"]
@@ -78,6 +79,14 @@ def test_same_seed_same_encoder() -> None:
     first, second = (new_text_encoder(CAPTIONS, SMALL, seed=5) for _ in range(2))
     assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_what_was_embedded_before_is_not_in_the_files(encoder: TextEncoder, tmp_path: Path) -> None:
+    for folder, embed in (("one", encoder), ("other", encoder.pooled)):
+        embed(CAPTIONS)
+        encoder.save(tmp_path / folder)
+    one, other = (hash_files(tmp_path / folder, ("text_encoder", "tokenizer")) for folder in ("one", "other"))
+    assert one == other
 
 
 def test_saved_and_loaded_is_the_same(encoder: TextEncoder, tmp_path: Path) -> None:
