@@ -49,37 +49,59 @@ def main() -> None:
     arguments = parser.parse_args()
     metadata = arguments.clips / "metadata.jsonl"
     rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
-    clips_of: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        for caption in row["text"]:
-            clips_of.setdefault(caption, []).append(index)
-    captions = list(clips_of)
+    captions = list(dict.fromkeys(caption for row in rows for caption in row["text"]))
     prompts = usable(lines_of(arguments.prompts))
     lessons = ask_teacher(arguments.teacher, prompts, captions)
-    taught = lessons.similarity(prompts, captions)
-    of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
-    prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
-    encoder = load_text(arguments.weights)
-    encoded = pooled(encoder, prompts) @ pooled(encoder, captions).T
-    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions, agreed=AGREED), -math.inf)
-    understood = likeness.isfinite().any(1).nonzero().flatten().tolist()
-    prompts, likeness = [prompts[i] for i in understood], likeness[understood]
-
+    prompts, likeness = understood(prompts, captions, lessons, load_text(arguments.weights))
     random = torch.Generator().manual_seed(arguments.seed)
-    given: list[list[str]] = [[] for _ in rows]
-    nearest, which = likeness.topk(NEIGHBOURS)
-    chances = (nearest / TEMPERATURE).softmax(-1)
-    for _ in range(math.ceil(arguments.per_clip * len(rows) / max(1, len(prompts)))):
-        drawn = which.gather(1, torch.multinomial(chances, 1, generator=random)).flatten().tolist()
-        for i in torch.randperm(len(prompts), generator=random).tolist():
-            owners = clips_of[captions[drawn[i]]]
-            clip = owners[int(torch.randint(len(owners), (), generator=random))]
-            if len(given[clip]) < arguments.per_clip and prompts[i] not in (*given[clip], *rows[clip]["text"]):
-                given[clip].append(prompts[i])
+    given = deal_out(prompts, captions, likeness, rows, per_clip=arguments.per_clip, random=random)
     for row, more in zip(rows, given, strict=True):
         row["text"] += more
     write_whole(metadata, "".join(json.dumps(row) + "\n" for row in rows))
     print(f"{sum(map(len, given))} captions of {len(prompts)} prompts for {sum(map(bool, given))} clips")
+
+
+def understood(
+    prompts: list[str], captions: list[str], lessons: Lessons, encoder: TextEncoder
+) -> tuple[list[str], Likeness]:
+    """Prompts of skies that teacher and encoder take for the same, and how like captions of that meaning are.
+
+    Captions of another meaning have a likeness of minus infinity.
+    """
+    taught = lessons.similarity(prompts, captions)
+    of_skies = (taught.amax(1) >= NEAR).nonzero().flatten().tolist()
+    prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
+    encoded = pooled(encoder, prompts) @ pooled(encoder, captions).T
+    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions, agreed=AGREED), -math.inf)
+    kept = likeness.isfinite().any(1).nonzero().flatten().tolist()
+    return [prompts[i] for i in kept], likeness[kept]
+
+
+def deal_out(
+    prompts: list[str],
+    captions: list[str],
+    likeness: Likeness,
+    rows: list[dict],
+    *,
+    per_clip: int,
+    random: torch.Generator,
+) -> list[list[str]]:
+    """Prompts for each row of metadata, ``per_clip`` at most; in each round every prompt goes to a clip at most."""
+    clips_of: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        for caption in row["text"]:
+            clips_of.setdefault(caption, []).append(index)
+    given: list[list[str]] = [[] for _ in rows]
+    nearest, which = likeness.topk(NEIGHBOURS)
+    chances = (nearest / TEMPERATURE).softmax(-1)
+    for _ in range(math.ceil(per_clip * len(rows) / max(1, len(prompts)))):
+        drawn = which.gather(1, torch.multinomial(chances, 1, generator=random)).flatten().tolist()
+        for i in torch.randperm(len(prompts), generator=random).tolist():
+            owners = clips_of[captions[drawn[i]]]
+            clip = owners[int(torch.randint(len(owners), (), generator=random))]
+            if len(given[clip]) < per_clip and prompts[i] not in (*given[clip], *rows[clip]["text"]):
+                given[clip].append(prompts[i])
+    return given
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
