@@ -38,12 +38,12 @@ def frame_name(index: int) -> str:
 FIRST_FRAME = frame_name(0)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8 text beside ``path`` and move it there in one step, replacing what was there."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write bytes, or UTF-8 text, beside ``path`` and move them there in one step, replacing what was there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -163,7 +163,8 @@ def _clear_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have left; once, for folders may be large."""
     for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+            newest = max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
+            if time.time() - newest > ABANDONED_SECONDS:
                 _remove(leftover)
 
 
@@ -189,17 +190,20 @@ def _rename_over(temporary: Path, path: Path) -> None:
     """Rename over whatever is there; what is or becomes a folder is put aside first, whole: only files are replaced."""
     while True:
         aside = _name_beside(path)
+        if path.is_dir() or temporary.is_dir():
+            with suppress(FileNotFoundError):
+                os.rename(path, aside)
         try:
-            if path.is_dir() or temporary.is_dir():
-                with suppress(FileNotFoundError):
-                    os.rename(path, aside)
             os.replace(temporary, path)
-            return
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another process was there between the two
+                with suppress(FileNotFoundError):
+                    os.rename(aside, path)
                 raise
-        finally:
             _remove(aside)
+        else:
+            _remove(aside)
+            return
 
 
 def _is_folder_of_frames(path: Path) -> bool:

@@ -1,7 +1,9 @@
 """Bytes of a file that one process at a time can hold; what the dead held is free."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 try:
@@ -19,6 +21,29 @@ def locked(file: IO[bytes], place: int = 0) -> Iterator[None]:
         yield
     finally:
         unlock(file, place)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Wait until no other process holds what is at ``path``, and hold it: by a file beside it, gone afterwards."""
+    beside = path.with_name(f".{path.name}.lock")
+    while True:
+        with open(beside, "ab") as file, locked(file):
+            if not _is_at(beside, file):  # who held it before took it away
+                continue
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    beside.unlink()
+            return
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def try_lock(file: IO[bytes], place: int) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 import soradit
 from soradit.media.writing import write_video
-from soradit.model.config import GenerationConfig, check_seed
+from soradit.model.config import GenerationConfig, check_prompt, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Request:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_prompt(self.prompt)
+        check_prompt(self.negative)
 
 
 @dataclass(frozen=True, kw_only=True)

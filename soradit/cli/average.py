@@ -7,6 +7,7 @@ import typer
 
 from soradit.cli.options import look_first, print_line
 from soradit.errors import UsageError
+from soradit.model.folder import require_new
 
 
 def average(
@@ -33,11 +34,12 @@ def average(
         raise UsageError("--length and --step are for the average of one run, not of several")
     for run in runs:
         look_first(weights=run)
+    require_new(output)
 
     from soradit.console import Terminal
     from soradit.tasks.average import average_run, average_several
 
     if len(runs) > 1:
-        print_line(str(average_several(runs, output)))
+        print_line(str(average_several(runs, output, report=Terminal())))
     else:
         print_line(str(average_run(runs[0], output, length=length or 0.1, step=step, report=Terminal())))

@@ -10,7 +10,6 @@ from soradit.cli.options import (
     Device,
     Flip,
     KeepDamaged,
-    Precision,
     Size,
     Weights,
     height_width,
@@ -32,7 +31,6 @@ def encode(
     keep_damaged: KeepDamaged = False,
     verify: Annotated[bool, typer.Option("--verify", help="Only read the cache again, against its index.")] = False,
     device: Device = "auto",
-    precision: Precision = "auto",
 ) -> None:
     """Encode clips and captions into a cache of latents and text embeddings; train does so by itself.
 
@@ -64,7 +62,6 @@ def encode(
                 buckets=buckets,
                 keep_damaged=keep_damaged,
                 device=device,
-                precision=precision,
                 report=Terminal(),
             )
         )

@@ -21,9 +21,10 @@ def merge(
     soradit merge run/lora -o merged
     """
     from soradit.console import Terminal
-    from soradit.model.folder import parse_lora
+    from soradit.model.folder import parse_lora, require_new
 
     look_first(weights=weights)
+    require_new(output)
     loras = [parse_lora(spec) for spec in lora]
 
     from soradit.tasks.merge import merge as run

@@ -52,7 +52,9 @@ def train(
         str, typer.Option(metavar="adamw|muon", help="muon learns more a step, and a step takes longer.")
     ] = "adamw",
     lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
-    warmup: Annotated[int, typer.Option(help="Steps until the learning rate is at its highest.")] = 100,
+    warmup: Annotated[
+        int, typer.Option(help="Steps until the learning rate is at its highest, at most a tenth of all.")
+    ] = 100,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
     snapshots: Annotated[
         int, typer.Option(min=0, metavar="N", help="Save N times what averages of any length are made of afterwards.")

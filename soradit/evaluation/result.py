@@ -53,6 +53,7 @@ class Protocol:
     soradit: str
     weights: str
     weights_fingerprint: str
+    precision: str
     settings: GenerationConfig
     data: str
     held_out_clips: int

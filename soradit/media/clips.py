@@ -13,6 +13,8 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg"),
     *(".m2v", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".mxf", ".nut", ".ivf", ".dv", ".gif", ".apng", ".webp"),
 )
+WEIGHTS_INDEX = "model_index.json"
+"""In folders of weights, and of runs: samples in those are no clips."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Clips of one frame, where they have captions: others are somebody's thumbnails."""
 
@@ -45,8 +47,8 @@ def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
 
     Captions come from ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet`` in ``folder`` (``file_name`` and
     ``text``, the Hugging Face videofolder form; several rows for a file, or a list, are several captions), else from
-    ``clip.txt`` beside ``clip.mp4``. Names that start with "." are ignored. Without ``require_captions`` a
-    clip that has none gets an empty one.
+    ``clip.txt`` beside ``clip.mp4``. Names that start with "." are ignored, and so are folders of weights or runs.
+    Without ``require_captions`` a clip that has none gets an empty one.
 
     Raises SoraditError when there is no clip, a clip has no caption, a metadata file is malformed (named with
     its line), or a row names a file that is missing or outside ``folder``.
@@ -140,6 +142,9 @@ def _files(
 ) -> Iterator[Path]:
     """Every file of these kinds that is not hidden, in no order."""
     for parent, folders, names in os.walk(folder, onerror=on_error):
+        if WEIGHTS_INDEX in names and Path(parent) != folder:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:

@@ -34,7 +34,7 @@ def read_metadata(
     """Captions, and where they stand, by the file that a row names; ``videos`` are the clips that were found."""
     files = [folder / name for name in METADATA_NAMES if (folder / name).is_file()]
     if len(files) > 1:
-        message = f"{folder}: holds both {' and '.join(METADATA_NAMES)}; keep one of them"
+        message = f"{folder}: holds both {' and '.join(file.name for file in files)}; keep one of them"
         problems.append(Problem(path=folder, message=message))
     captions: dict[Path, tuple[tuple[str, ...], str]] = {}
     for file in files:

@@ -105,6 +105,12 @@ class GenerationConfig:
 MAX_SEED = 2**63 - 1
 
 
+def check_prompt(text: str) -> None:
+    """Raises UsageError for bytes that are not UTF-8, as Python keeps them."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"the prompt {text[:80]!r} is not UTF-8")
+
+
 def check_seed(seed: int) -> None:
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"seed {seed} is not from 0 to 2^63 - 1")

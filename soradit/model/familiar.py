@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from soradit.errors import SoraditError
+from soradit.files import write_whole
 
 FILE = "prompts.safetensors"
 MAX_LANDMARKS = 1024
@@ -67,7 +68,7 @@ def save_familiar(transformer: Path, familiar: Familiar | None) -> None:
         (transformer / FILE).unlink(missing_ok=True)
         return
     tensors = {"landmarks": familiar.landmarks.half().contiguous(), "radius": torch.tensor(familiar.radius)}
-    (transformer / FILE).write_bytes(save(tensors))
+    write_whole(transformer / FILE, save(tensors))
 
 
 def load_familiar(transformer: Path) -> Familiar | None:

@@ -15,6 +15,8 @@ from soradit.files import sha256_of, write_whole
 
 BUNDLED = "skies"
 INDEX = "model_index.json"
+LORA_FOLDER = "lora"
+"""In a run's folder."""
 LORA_CONFIG, LORA_TENSORS = "adapter_config.json", "adapter_model.safetensors"
 SUMS = "SHA256SUMS"
 IDENTITY = ("transformer", "vae", "text_encoder", "tokenizer")
@@ -90,7 +92,7 @@ def identity(hashes: Hashes, *components: str) -> str:
 
 def fingerprint(folder: Path, *components: str) -> str:
     """``identity`` of files as they are now."""
-    return identity(hash_files(folder, components), *components)
+    return identity(hash_files(folder, components or IDENTITY), *components)
 
 
 class Lora(NamedTuple):
@@ -106,13 +108,33 @@ class Lora(NamedTuple):
         return sha256_of(*files)[:16]
 
 
+def lora_beside(weights: Path) -> Path | None:
+    """What a run with --lora has learnt: not in its weights, which are as they were."""
+    folder = weights / LORA_FOLDER
+    return folder if (folder / LORA_CONFIG).is_file() else None
+
+
+def require_new(folder: Path) -> None:
+    """Raises SoraditError when it is there already; cheap: ask before any work."""
+    if folder.exists():
+        raise SoraditError(f"{folder}: exists already; choose another folder with -o")
+
+
+def require_no_lora(weights: Path) -> None:
+    """Raises SoraditError for a run with --lora, whose weights say nothing of what it learnt."""
+    if (lora := lora_beside(weights)) is not None:
+        raise SoraditError(f"{weights} has learnt {lora}, which its weights don't hold: soradit merge {lora} first")
+
+
 def parse_lora(spec: str) -> Lora:
     """``DIR`` or ``DIR:STRENGTH``; raises SoraditError when there is no LoRA."""
     match = re.fullmatch(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))", spec)
     lora = Lora(Path(match[1]), float(match[2])) if match else Lora(Path(spec))
     for name in (LORA_CONFIG, LORA_TENSORS):
         if not (lora.folder / name).is_file():
-            raise SoraditError(f"no LoRA at {lora.folder}: it has no {name}")
+            beside = lora_beside(lora.folder)
+            meant = f"did you mean {beside}?" if beside else "give DIR or DIR:STRENGTH, a number"
+            raise SoraditError(f"no LoRA at {lora.folder}, it has no {name}: {meant}")
     return lora
 
 

@@ -4,9 +4,10 @@ Hu et al. 2021 (arXiv 2106.09685), equation 3.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -45,7 +46,7 @@ def save_lora(folder: Path, rank: int, tensors: dict[str, Tensor], *, base: str)
     folder.mkdir(parents=True, exist_ok=True)
     added = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
     saved = {PREFIX + name.replace(".default.", "."): t.detach().cpu().contiguous() for name, t in added.items()}
-    (folder / LORA_TENSORS).write_bytes(save(saved, metadata={"format": "pt", BASE: base}))
+    write_whole(folder / LORA_TENSORS, save(saved, metadata={"format": "pt", BASE: base}))
     config = {**_config(rank).to_dict(), "peft_type": "LORA", "inference_mode": True}
     write_whole(folder / LORA_CONFIG, json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
 
@@ -58,17 +59,20 @@ def load_lora(
     ``note`` is told of each that was trained on another transformer. Raises SoraditError for one that is damaged, or
     doesn't fit.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
 
     named = {f"lora_{i}": lora for i, lora in enumerate(loras)}
     model = None
     for name, (folder, strength) in named.items():
         try:
-            if model is None:
-                model = PeftModel.from_pretrained(transformer, str(folder), adapter_name=name)
-            else:
-                model.load_adapter(str(folder), adapter_name=name)
+            with catch_warnings():  # of what is missing
+                simplefilter("ignore")
+                if model is None:
+                    model = PeftModel.from_pretrained(transformer, str(folder), adapter_name=name)
+                else:
+                    model.load_adapter(str(folder), adapter_name=name)
+            _require_same(get_peft_model_state_dict(model, adapter_name=name).keys(), _names_in(folder))
         except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
             raise SoraditError(f"LoRA {folder} doesn't fit these weights: {first_line(error)}") from error
         for module in model.modules():
@@ -82,6 +86,16 @@ def load_lora(
             note(f"LoRA {folder} was trained on other weights ({others}): name its own with --weights")
     merged: DiT = model.merge_and_unload(adapter_names=list(named))
     return merged.eval().requires_grad_(False)
+
+
+def _require_same(expected: Iterable[str], found: Iterable[str]) -> None:
+    if differing := set(expected) ^ set(found):
+        raise ValueError(f"they and it differ in {min(differing)}")
+
+
+def _names_in(folder: Path) -> list[str]:
+    with safe_open(folder / LORA_TENSORS, framework="pt") as file:
+        return list(file.keys())
 
 
 def _trained_on(folder: Path) -> str | None:

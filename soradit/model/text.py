@@ -5,16 +5,17 @@ the same way against a video tower (see ``soradit.training.text_encoder``).
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from soradit.errors import SoraditError, first_line
+from soradit.files import write_whole
 from soradit.model.conditioning import PromptEmbedding
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -90,14 +91,18 @@ class TextEncoder(nn.Module):
         return len(self.tokenizer(prompt).input_ids)
 
     def save(self, folder: Path) -> None:
-        """Write ``folder/text_encoder`` (float16) and ``folder/tokenizer``."""
+        """Write ``folder/text_encoder`` (float16) and ``folder/tokenizer``, each file in one step."""
         tensors = {name: tensor.detach().cpu().half() for name, tensor in self.clip.state_dict().items()}
-        saved = folder / "text_encoder"
-        self.clip.save_pretrained(saved, state_dict=tensors)
-        shutil.copymode(saved / "config.json", saved / "model.safetensors")  # which was its owner's alone
         self.tokenizer.backend_tokenizer.no_padding()  # of the last call, which a file would keep
         self.tokenizer.backend_tokenizer.no_truncation()
-        self.tokenizer.save_pretrained(folder / "tokenizer")
+        with TemporaryDirectory() as temporary:
+            made = Path(temporary)
+            self.clip.save_pretrained(made / "text_encoder", state_dict=tensors)
+            self.tokenizer.save_pretrained(made / "tokenizer")
+            for file in filter(Path.is_file, made.rglob("*")):
+                target = folder / file.relative_to(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(target, file.read_bytes())
 
 
 def load_text_encoder(text_encoder: str | Path, tokenizer: str | Path) -> TextEncoder:

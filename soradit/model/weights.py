@@ -27,7 +27,7 @@ from soradit.errors import SoraditError, first_line
 from soradit.files import write_whole
 from soradit.imports import quick_imports
 from soradit.model.autoencoder import Autoencoder
-from soradit.model.config import AutoencoderConfig, GenerationConfig, read_config
+from soradit.model.config import AutoencoderConfig, GenerationConfig, load_autoencoder_config, read_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.familiar import Familiar, save_familiar
 from soradit.model.folder import INDEX, SUMS, has_component, write_sums
@@ -129,12 +129,6 @@ def save_with_transformer(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def require_new(folder: Path) -> None:
-    """Raises SoraditError when it is there already; cheap: ask before any work."""
-    if folder.exists():
-        raise SoraditError(f"{folder}: exists already; choose another folder with -o")
-
-
 def copy_component(source: Path, target: Path, component: str) -> None:
     """Copy a component's folder, if the source has it and it is another folder."""
     if has_component(source, component) and source.resolve() != target.resolve():
@@ -142,25 +136,33 @@ def copy_component(source: Path, target: Path, component: str) -> None:
 
 
 def encoder_fingerprint(folder: Path) -> str:
-    """A hash of what latents depend on: the encoder and the statistics, but not the decoder."""
-    autoencoder = load_encoder_only(folder)
-    digest = hashlib.sha256()
-    for name, tensor in [*autoencoder.encoder.state_dict().items(), *autoencoder.named_buffers()]:
-        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+    """A hash of what latents depend on: the encoder and the statistics, but not the decoder.
+
+    Raises SoraditError for files missing or damaged.
+    """
+    config = load_autoencoder_config(folder)
+    digest = hashlib.sha256(json.dumps([config.latent_mean, config.latent_std]).encode())
+    for name, tensor in sorted(_read_tensors(folder / "vae" / TENSORS).items()):
+        if name.startswith("encoder."):
+            digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise SoraditError(f"{path} is missing: the weights are incomplete")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
 
 
 def _load(model_class: Any, config_class: Any, folder: Path, only: str = "") -> Any:
     """A model with the folder's tensors: all of them, or those whose names begin with ``only``."""
     config = read_config(config_class, folder / "config.json")
     path = folder / TENSORS
-    if not path.is_file():
-        raise SoraditError(f"{path} is missing: the weights are incomplete")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
+    tensors = _read_tensors(path)
     try:
         with nullcontext() if only else torch.device("meta"):  # no random values where all are read
             model: nn.Module = model_class(config)
@@ -183,7 +185,7 @@ def _save(folder: Path, config: AutoencoderConfig | DiTConfig, tensors: dict[str
     (folder.parent / SUMS).unlink(missing_ok=True)  # of what is replaced now
     folder.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
-    (folder / TENSORS).write_bytes(save(halves))  # save_file would make it readable to its owner alone
+    write_whole(folder / TENSORS, save(halves))
     _write_json(folder / "config.json", _described(config))
 
 

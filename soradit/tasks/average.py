@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from soradit.errors import SoraditError
 from soradit.model.config import read_config
 from soradit.model.dit import DiTConfig
 from soradit.model.familiar import load_familiar
-from soradit.model.folder import find_weights, identity, verify
-from soradit.model.weights import load_transformer, require_new, save_with_transformer
+from soradit.model.folder import find_weights, identity, require_new, require_no_lora, verify
+from soradit.model.weights import encoder_fingerprint, load_transformer, save_with_transformer
 from soradit.report import Report
 from soradit.training.snapshots import list_snapshots, mixed, mixture
 
 WELL_MET = 0.05
 """Of what an average lacks of the one that was asked for."""
+UNRELATED = 0.5
+"""Cosine below which weights can't have one origin."""
 
 
 def average_run(
@@ -31,7 +33,7 @@ def average_run(
     of their reach.
     """
     require_new(output)
-    find_weights(run)
+    require_no_lora(find_weights(run))
     snapshots = list_snapshots(run)
     if not snapshots:
         raise SoraditError(f"{run} has no snapshots: train with --snapshots 8")
@@ -48,28 +50,43 @@ def average_run(
     return _save(output, run, mixed(snapshots, shares), card)
 
 
-def average_several(runs: Sequence[Path], output: Path) -> Path:
+def average_several(runs: Sequence[Path], output: Path, *, report: Report | None = None) -> Path:
     """Write the mean of several transformers' weights to ``output``; all that is not the transformer is the first's.
 
     Weights that were trained from the same ones are often better than each of them in their mean (Wortsman et al. 2022,
-    model soups, arXiv 2203.05482). The folder appears whole.
+    model soups, arXiv 2203.05482). The report hears of those that seem to have nothing in common, and of other parts
+    that differ. The folder appears whole.
 
     Raises SoraditError when it is there already or can't be written, for a folder that is no weights, is damaged, or
-    has a transformer of another shape.
+    has a transformer of another shape or of other latents.
     """
     require_new(output)
+    report = report or Report()
     hashes = [verify(find_weights(run)) for run in runs]
-    for run in runs[1:]:
+    first = load_transformer(runs[0])
+    total = {name: tensor / len(runs) for name, tensor in first.state_dict().items()}
+    for run, found in zip(runs[1:], hashes[1:], strict=True):
+        require_no_lora(run)
         _require_alike(runs[0], run)
-    total: dict[str, Tensor] = {}
-    for run in runs:
-        for name, tensor in load_transformer(run).state_dict().items():
-            total[name] = total.get(name, torch.zeros(())) + tensor / len(runs)
+        other = load_transformer(run)
+        if likeness(first, other) < UNRELATED:
+            report.note(f"{run} and {runs[0]} have hardly anything in common: only weights of one origin have a mean")
+        for part in ("text_encoder", "vae"):
+            if identity(found, part) != identity(hashes[0], part):
+                report.note(f"{run} has another {part.replace('_', ' ')} than {runs[0]}, whose own is taken")
+        for name, tensor in other.state_dict().items():
+            total[name] += tensor / len(runs)
     names = (f"- {run.resolve().name} ({identity(found)})" for run, found in zip(runs, hashes, strict=True))
     card = "\n".join(
         ["# Averaged weights", "", "The mean of these transformers, the rest as in the first:", "", *names, ""]
     )
     return _save(output, runs[0], total, card)
+
+
+def likeness(one: nn.Module, other: nn.Module) -> float:
+    """Cosine between all weights of two models of one shape."""
+    a, b = (nn.utils.parameters_to_vector(model.parameters()) for model in (one, other))
+    return F.cosine_similarity(a, b, dim=0).item()
 
 
 def _require_alike(first: Path, other: Path) -> None:
@@ -80,6 +97,10 @@ def _require_alike(first: Path, other: Path) -> None:
                 f"{other} has another transformer than {first}: {name} {theirs[name]}, not {value}: average weights "
                 "that were trained from the same ones"
             )
+    if encoder_fingerprint(first) != encoder_fingerprint(other):
+        raise SoraditError(
+            f"{other} has other latents than {first}: average weights that were trained from the same ones"
+        )
 
 
 def _save(output: Path, base: Path, tensors: dict[str, Tensor], card: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from soradit.device import choose_device, choose_precision
+from soradit.device import choose_device
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import Clip, find_clips
 from soradit.media.mirror import mirror_clip
@@ -38,7 +38,6 @@ def encode_folder(
     buckets: bool,
     keep_damaged: bool,
     device: str,
-    precision: str,
     report: Report,
 ) -> Path:
     """Encode a folder of clips with a folder of weights, and return the cache's folder.
@@ -61,7 +60,6 @@ def encode_folder(
                 buckets=buckets,
                 keep_damaged=keep_damaged,
                 device=device,
-                precision=precision,
                 report=Stoppable(report, stop),
             )
         except StopRequested as reason:
@@ -88,7 +86,6 @@ def encode(
     keep_damaged: bool = False,
     max_bad: float = MAX_BAD_SHARE,
     device: str = "auto",
-    precision: str = "auto",
     report: Report | None = None,
 ) -> EncodeSummary:
     """Encode what the cache does not hold yet, with the ``weights``' autoencoder and text encoder.
@@ -109,10 +106,7 @@ def encode(
         text_encoder=fingerprint(weights, "text_encoder", "tokenizer"),
         reading=reading,
     )
-    chosen = choose_device(device)
-    encoding = Encoding(
-        cache=cache, weights=weights, device=chosen, precision=choose_precision(precision, chosen), report=report
-    )
+    encoding = Encoding(cache=cache, weights=weights, device=choose_device(device), report=report)
     left_out = encoding.encode_clips(clips)
     if captions:  # last, because transformers stays in memory
         encoding.encode_captions(clips)
@@ -153,9 +147,11 @@ def _require_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SoraditError(f"can't write the cache {folder} ({error.strerror}): choose another with --cache") from error
+        raise SoraditError(
+            f"can't write the cache {folder} ({error.strerror}): choose another (encode -o, train --cache)"
+        ) from error
     if not os.access(folder, os.W_OK):
-        raise SoraditError(f"the cache {folder} is not writable: choose another with --cache")
+        raise SoraditError(f"the cache {folder} is not writable: choose another (encode -o, train --cache)")
 
 
 def _tell_of_short(encoded: EncodeSummary, num_clips: int, config: GenerationConfig, report: Report) -> None:

@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 
 import soradit
+from soradit.device import name_of
 from soradit.errors import SoraditError
 from soradit.evaluation.config import GENERATED, NONE, PAGE, RESULTS, EvaluateConfig
 from soradit.evaluation.facts import facts_of
@@ -33,7 +34,7 @@ from soradit.files import write_whole
 from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.video import read_video
 from soradit.model.config import GenerationConfig, latent_grid
-from soradit.model.folder import BUNDLED, find_weights
+from soradit.model.folder import BUNDLED, IDENTITY, find_weights, require_no_lora
 from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.training.run import RUN_CONFIG
@@ -53,6 +54,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     """
     report = report or Report()
     held_out, training = _choose_clips(config, report)
+    require_no_lora(find_weights(config.weights))
     pipeline = Pipeline.load(config.weights, device=config.device, precision=config.precision)
     settings = pipeline.with_overrides(steps=config.steps, guidance=config.guidance)
     latent_grid(settings, pipeline.autoencoder.config.token_size)
@@ -70,6 +72,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
         soradit=soradit.__version__,
         weights=config.weights or BUNDLED,
         weights_fingerprint=pipeline.identity,
+        precision=name_of(pipeline.precision),
         settings=settings,
         data=str(config.data),
         held_out_clips=len(samples),
@@ -228,7 +231,8 @@ class _Generator:
         return samples
 
     def _generate(self, prompt: str, seed: int) -> Path:
-        decided_by = json.dumps([self.pipeline.identity, asdict(self.settings), prompt, seed], sort_keys=True)
+        made = [soradit.__version__, self.pipeline.identity, name_of(self.pipeline.precision), asdict(self.settings)]
+        decided_by = json.dumps([*made, prompt, seed], sort_keys=True)
         path = self.folder / f"{hashlib.sha256(decided_by.encode()).hexdigest()[:16]}.mp4"
         if not path.exists():  # Video.save lets no half file appear
             started = time.monotonic()
@@ -257,7 +261,8 @@ def _scores(samples: list[Sample], others: list[Sample], training: TrainingFeatu
 
 
 def _costs(folder: Path, seconds: list[float]) -> list[Score]:
-    megabytes = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
+    files = (path for part in IDENTITY for path in (folder / part).rglob("*.safetensors"))
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
     each = median(seconds) if seconds else None
     return [
         Score(key="seconds", name="seconds a clip", generated=each, what=f"median of {len(seconds)} made now, to MP4"),

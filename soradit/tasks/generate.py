@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.files import check_output_path, make_folder, sha256_of
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
@@ -102,6 +102,8 @@ class _Work:
             try:
                 if isinstance(job, SoraditError):
                     raise job
+                if (sheet := self.config.sheet) is not None and sheet.resolve() == job.output.resolve():
+                    raise UsageError(f"{sheet}: is the video's name, too; give the sheet another with --sheet")
                 if not self.is_there(job):
                     check_output_path(job.output, overwrite=self.config.overwrite, new_folder=self.config.new_folder)
             except SoraditError as error:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,6 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     import torch
 
     from soradit.diffusion.process import timestep_grid
-    from soradit.model.cost import cost
     from soradit.model.slices import slices
     from soradit.pipeline import Pipeline
     from soradit.video import Request
@@ -69,15 +70,15 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     guided = timestep_grid(settings.steps, settings.shift)[:-1] < settings.guidance_until
     passes = settings.steps if both == 1 else (settings.steps + int(guided.sum())) / both
 
-    def predict(window: slice) -> torch.Tensor:
-        x = latents[:, window].expand(both, -1, -1, -1, -1)
+    def predict(length: int) -> torch.Tensor:
+        x = latents[:, :length].expand(both, -1, -1, -1, -1)
         words, pool = text.to("meta").expand(both, -1, -1), pooled.to("meta").expand(both, -1)
         return transformer(x, torch.empty(both), words, pool)
 
-    def decode(part: slice) -> torch.Tensor:
-        return autoencoder.decode(latents[:, part])
+    def decode(length: int) -> torch.Tensor:
+        return autoencoder.decode(latents[:, :length])
 
-    predicting, decoding = [cost(predict, window) for window in windows], [cost(decode, part) for part in parts]
+    predicting, decoding = _costs_by_length(predict, windows), _costs_by_length(decode, parts)
     weights = sum(p.numel() * p.element_size() for model in (transformer, autoencoder) for p in model.parameters())
     frames = settings.num_frames * settings.height * settings.width * 3
     return {
@@ -88,3 +89,11 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
         "tflop_decoding": round(sum(flops for flops, _ in decoding) / 1e12, 3),
         "megabytes": round((weights + frames + max(peak for _, peak in predicting + decoding)) / 1e6),
     }
+
+
+def _costs_by_length(compute: Callable[[int], Any], parts: Sequence[slice]) -> list[tuple[float, int]]:
+    """Operations and peak memory of each part in time; those of one length take the same."""
+    from soradit.model.cost import cost
+
+    of_length = cache(partial(cost, compute))
+    return [of_length(part.stop - part.start) for part in parts]

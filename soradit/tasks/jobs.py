@@ -14,6 +14,7 @@ from typing import Any
 
 from soradit.errors import SoraditError, UsageError, first_line
 from soradit.files import is_video_name
+from soradit.model.config import check_prompt
 
 FLAGS: dict[str, tuple[str, type]] = {
     "seed": ("seed", int),
@@ -112,7 +113,7 @@ def parse_line(text: str) -> Order:
         except (ValueError, RecursionError) as error:  # endless numbers, bottomless lists
             raise SoraditError(f"not JSON: {first_line(error)}") from error
         if not isinstance(given.get("prompt"), str):
-            raise SoraditError('has no "prompt"')
+            raise SoraditError('has no "prompt"' if "prompt" not in given else 'its "prompt" is no text')
         pairs = [(key, value) for key, value in given.items() if key != "prompt"]
         return _order(given["prompt"], pairs)
     prompt, *rest = FLAG.split(text)
@@ -190,8 +191,7 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job:
     options = dict(order)
     prompt, negative, seed = options.pop("prompt"), options.pop("negative", ""), options.pop("seed", 0) + i
     for text in (prompt, negative):
-        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are not UTF-8
-            raise UsageError(f"the prompt {text[:80]!r} is not UTF-8")
+        check_prompt(text)
         if len(text) > MAX_PROMPT:
             raise UsageError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
     given = options.pop("output", None)

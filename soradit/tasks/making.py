@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from soradit.errors import SoraditError
 from soradit.imports import quick_imports
 from soradit.model.config import load_autoencoder_config, load_generation_config
-from soradit.model.folder import Hashes, Lora, find_weights, identity, verify
+from soradit.model.folder import Hashes, Lora, find_weights, identity, lora_beside, verify
 from soradit.report import Report
 from soradit.tasks.jobs import Job
 from soradit.tasks.requests import advice_on, settings_and_start
@@ -97,6 +97,8 @@ class Maker:
                     report=self.report,
                 )
         self._compare_precision(pipeline)
+        if (beside := lora_beside(folder)) is not None and not config.lora:
+            self.report.note(f"{folder} has learnt {beside}, which its weights don't hold: add --lora {beside}")
         if config.lora:
             from soradit.model.lora import load_lora
 

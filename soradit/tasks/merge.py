@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from soradit.model.folder import Lora, find_weights, identity, verify
+from soradit.model.folder import Lora, find_weights, identity, require_new, verify
 from soradit.model.lora import load_lora
-from soradit.model.weights import load_transformer, require_new, save_with_transformer
+from soradit.model.weights import load_transformer, save_with_transformer
 from soradit.report import Report
 
 

@@ -19,6 +19,7 @@ from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.loop import Objective
 from soradit.training.memory import as_trained
+from soradit.training.run import TEACHER
 from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.transformer import TransformerObjective, cached_windows
 
@@ -173,6 +174,7 @@ def _paraphrases(path: Path, config: TrainConfig, loop: LoopConfig, clips: Split
     )
     return ParaphraseObjective(
         load_text(config.run),
+        teacher=load_text(config.run / TEACHER),
         captions=captions,
         held_out=held_out,
         paraphrases=read_paraphrases(path),
@@ -211,6 +213,5 @@ def _encode(
         keep_damaged=config.keep_damaged,
         max_bad=max_bad,
         device=config.device,
-        precision=config.precision,
         report=report,
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from soradit.errors import SoraditError, UsageError
 from soradit.files import write_whole
+from soradit.locks import held
 from soradit.skies.captions import captions
 from soradit.skies.scene import draw_scene
 
@@ -130,13 +131,14 @@ def _render_one(job: _Job) -> Path:
 def _write_metadata(folder: Path, paths: list[Path], seed: int) -> None:
     """Describe the clips that are there: these, and those that the folder described before."""
     target = folder / METADATA
-    rows = _read_metadata(target)
-    for index, path in enumerate(paths):
-        clip_seed = scene_seed(seed, index)
-        scene = draw_scene(clip_seed)
-        text = captions(scene, clip_seed, CAPTIONS_PER_CLIP)
-        rows[path.name] = {"file_name": path.name, "text": text, "scene": asdict(scene)}
-    write_whole(target, "".join(json.dumps(row) + "\n" for name, row in rows.items() if (folder / name).exists()))
+    with held(target):  # several runs may share the folder
+        rows = _read_metadata(target)
+        for index, path in enumerate(paths):
+            clip_seed = scene_seed(seed, index)
+            scene = draw_scene(clip_seed)
+            text = captions(scene, clip_seed, CAPTIONS_PER_CLIP)
+            rows[path.name] = {"file_name": path.name, "text": text, "scene": asdict(scene)}
+        write_whole(target, "".join(json.dumps(row) + "\n" for name, row in rows.items() if (folder / name).exists()))
 
 
 def _read_metadata(path: Path) -> dict[str, dict[str, Any]]:

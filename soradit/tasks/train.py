@@ -55,10 +55,10 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         clips = _split(config, report)
         checkpoint, described = world.led(lambda: _begin(config, loop, report))
         report = Logged(report, config.run) if world.is_first else report
-        torch.manual_seed(loop.seed)
         try:
             if world.size > 1:
                 encode_share(config, clips, world, Stoppable(report, stop))
+            torch.manual_seed(loop.seed)
             stoppable = Stoppable(report, stop, clock=config.component not in OF_AUTOENCODER)
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
@@ -121,15 +121,9 @@ def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path 
 
 def _split(config: TrainConfig, report: Report) -> Split:
     clips, mirrored = find_clips(config.data), and_mirrored(config.flip)
-    if config.held_out is not None:
-        training, held_out = clips, find_clips(config.held_out)
-        where = f"{len(held_out)} in {config.held_out} held out"
-        report.note(f"{len(clips)} clips{mirrored} in {config.data} to train on; {where}")
-    else:
-        training, held_out = split_clips(clips)
-        each = f"{len(training)}{mirrored} to train on, {len(held_out)} held out"
-        report.note(f"{len(clips)} clips in {config.data}: {each}")
+    training, held_out = split_clips(clips) if config.held_out is None else (clips, find_clips(config.held_out))
+    apart = f"{len(held_out)} held out" + (f" in {config.held_out}" if config.held_out else "")
     if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
-        report.note("too few clips to hold out: held-out figures are of the training clips themselves")
-        held_out = training
+        apart, held_out = "too few to hold out: held-out figures are of these themselves", training
+    report.note(f"{len(clips)} clips in {config.data}: {len(training)}{mirrored} to train on, {apart}")
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)

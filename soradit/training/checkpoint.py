@@ -20,7 +20,7 @@ from torch import Tensor
 from soradit.errors import SoraditError, first_line
 from soradit.files import reveal
 from soradit.training.distributed import ALONE, World, copy_whole, is_shared
-from soradit.training.state import TrainState
+from soradit.training.state import TrainState, persistent_buffers
 
 PREFIX = "step-"
 LAST = "last"
@@ -85,7 +85,9 @@ def prune_checkpoints(run: Path, keep: int) -> None:
         else:
             unfinished.unlink(missing_ok=True)
     for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+        unlisted = old.with_name(f".{old.name}.tmp")  # lest a kill in the middle leaves part of a checkpoint
+        os.replace(old, unlisted)
+        shutil.rmtree(unlisted)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -102,13 +104,17 @@ def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
     step = read_state(checkpoint)["step"]
     moved = []
     for later in list_checkpoints(run):
-        if later.resolve() != checkpoint.resolve() and read_state(later)["step"] >= step:
+        if later.resolve() != checkpoint.resolve() and _step(later) >= step:
             target = later.parent / SET_ASIDE / later.name
             target.parent.mkdir(exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(later, target)
             moved.append(target)
     return moved
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def read_state(checkpoint: Path) -> dict:
@@ -118,6 +124,8 @@ def read_state(checkpoint: Path) -> dict:
         if not isinstance(state, dict) or not isinstance(state.get("step"), int):
             raise ValueError("its state.json names no step")
         return state
+    except FileNotFoundError as error:
+        raise SoraditError(f"{checkpoint} is not a checkpoint: it has no state.json") from error
     except (OSError, ValueError) as error:
         raise SoraditError(f"{checkpoint} is not a checkpoint: {error}") from error
 
@@ -145,7 +153,8 @@ def _point(link: Path, target: Path) -> None:
 
 def _tensors(state: TrainState) -> dict[str, dict[str, Tensor]]:
     tracked = {f"ema-{length}": average for length, average in state.tracked.items()}
-    return {"model": dict(state.trained), "ema": state.ema, **tracked, "optimizer": _optimizer_tensors(state)}
+    model = {**state.trained, **persistent_buffers(state.model)}
+    return {"model": model, "ema": state.ema, **tracked, "optimizer": _optimizer_tensors(state)}
 
 
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:

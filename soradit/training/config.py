@@ -12,6 +12,7 @@ from soradit.model.config import (
     SAMPLERS,
     AutoencoderConfig,
     GenerationConfig,
+    check_prompt,
     latent_grid,
     load_autoencoder_config,
     load_generation_config,
@@ -41,9 +42,21 @@ OF_TRANSFORMER = {
     "shard",
 }
 """Settings that no other component has."""
-
-
+OPTIONS = {
+    "learning_rate": "--lr",
+    "warmup_steps": "--warmup",
+    "ema_decay": "--ema",
+    "keep_checkpoints": "--keep",
+    "prompts": "--prompt",
+}
+"""What settings are called on the command line, where it isn't their own name."""
 OPTIMIZERS = ("adamw", "muon")
+MAX_SAMPLES = 4
+
+
+def option_of(setting: str) -> str:
+    """As it is given on the command line."""
+    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +94,14 @@ class LoopConfig:
         for name in (*above_zero, "checkpoint_every", "keep_checkpoints", "max_hours"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name.replace('_', '-')} must be above 0, not {value}")
+                raise UsageError(f"{option_of(name)} must be above 0, not {value}")
         if self.optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {self.optimizer} is not known: use {' or '.join(OPTIMIZERS)}")
         if not 0 <= self.ema_decay < 1:
-            raise UsageError(f"ema must be from 0 to less than 1, not {self.ema_decay}")
+            raise UsageError(f"{option_of('ema_decay')} must be from 0 to less than 1, not {self.ema_decay}")
         for name in ("warmup_steps", "snapshots"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name.removesuffix('_steps')} must be 0 or more, not {getattr(self, name)}")
+                raise UsageError(f"{option_of(name)} must be 0 or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +174,13 @@ class TrainConfig:
             raise UsageError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
         if self.process is not None and self.process not in SAMPLERS:
             raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
+        for prompt in self.prompts:
+            check_prompt(prompt)
         if self.component != "transformer":
             for field in fields(self):
                 if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
-                    option = field.name.replace("_", "-")
-                    raise UsageError(f"--{option} is for --component transformer, not {self.component}")
+                    option = option_of(field.name)
+                    raise UsageError(f"{option} is for --component transformer, not {self.component}")
         if (self.teacher is None) != (self.sentences is None):
             raise UsageError("--teacher and --sentences go together: give both, or neither")
         if self.teacher is not None and self.component != "text_encoder":
@@ -175,24 +190,33 @@ class TrainConfig:
         if self.paraphrases is not None and (self.teacher is not None or self.fresh):
             other = "--fresh" if self.fresh else "--teacher"
             raise UsageError(f"--paraphrases is for a text encoder that has been trained: leave out {other}")
+        if self.lora is not None and (self.fresh or self.preset or self.text_encoder):
+            other = "--fresh" if self.fresh else "--preset" if self.preset else "--text-encoder"
+            raise UsageError(f"--lora needs a transformer that has been trained: leave out {other}")
+        if len(self.prompts) > MAX_SAMPLES:
+            raise UsageError(f"--prompt is given {len(self.prompts)} times: {MAX_SAMPLES} samples are the most")
         for name in ("perceptual", "adversarial"):
             if (weight := getattr(self, name)) and self.component not in OF_AUTOENCODER:
                 raise UsageError(f"--{name} is for --component vae or decoder, not {self.component}")
             if not 0 <= weight < math.inf:
-                raise UsageError(f"{name} must be 0 or more, not {weight}")
+                raise UsageError(f"--{name} must be 0 or more, not {weight}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":
             raise UsageError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
-            raise UsageError(f"drop-text must be from 0 to 1, not {self.drop_text}")
+            raise UsageError(f"drop_text must be from 0 to 1, not {self.drop_text}")
         for name in ("timestep_shift", "min_snr", "lora"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
+                raise UsageError(f"{option_of(name)} must be above 0, not {getattr(self, name)}")
 
 
 def require_together(config: TrainConfig, loop: LoopConfig) -> None:
     """Raises UsageError for what can't be asked for together."""
+    if loop.batch_size % loop.accumulate:
+        raise UsageError(
+            f"--batch-size {loop.batch_size} can't be shared out equally in --accumulate {loop.accumulate}"
+        )
     is_whole_transformer = config.component == "transformer" and config.lora is None
     if loop.accumulate > 1 and config.component == "text_encoder":
         raise UsageError("text_encoder tells a batch's clips from one another: it can't be taken in parts")
@@ -209,6 +233,11 @@ def look_first(config: TrainConfig, loop: LoopConfig) -> None:
         require_clips(folder)
     if config.run.exists() and not config.run.is_dir():
         raise SoraditError(f"{config.run}: is not a folder; give the run another name with -o")
+    if config.run.resolve() in (folder.resolve() for folder in (config.data, config.held_out) if folder is not None):
+        raise SoraditError(f"{config.run}: is the folder of the clips; give the run another name with -o")
+    for file in filter(None, (config.sentences, config.paraphrases)):
+        if not file.is_file():
+            raise SoraditError(f"{file}: {'is no file' if file.exists() else 'no such file'}")
     if not config.run.exists():
         base_and_settings(config)
 
@@ -222,6 +251,8 @@ def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfi
     base = None if from_nothing and config.weights is None else find_weights(config.weights)
     generation = GenerationConfig() if base is None else load_generation_config(base)
     asked = _changed(generation, config)
+    if config.min_snr is not None and asked.process != "noise":
+        raise SoraditError(f"--min-snr is for process noise, not {asked.process}: leave it out")
     if base is None or from_nothing or not has_component(base, "vae"):
         autoencoder = AutoencoderConfig()
     else:

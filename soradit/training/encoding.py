@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from einops import rearrange
 
-from soradit.device import autocast
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.decoding import Unreadable
@@ -30,13 +29,13 @@ from soradit.training.shards import Shards, share
 class Encoding:
     """Into a cache, with the autoencoder and text encoder of ``weights``; several processes may share the work.
 
+    In float32, whatever is trained in: a cache serves all trainings to come.
     It may be ended at any moment: what is encoded stays encoded.
     """
 
     cache: Cache
     weights: Path
     device: torch.device
-    precision: torch.dtype
     report: Report
 
     def encode_clips(self, clips: list[Clip]) -> dict[Clip, SoraditError]:
@@ -101,11 +100,7 @@ class Encoding:
         """Encode clips by their content's name; return why the others can't be."""
         failed: dict[str, SoraditError] = {}
         autoencoder = load_autoencoder(self.weights).to(self.device)
-        with (
-            self.report.progress("encoding clips", len(missing)) as progress,
-            autocast(self.device, self.precision),
-            torch.inference_mode(),
-        ):
+        with self.report.progress("encoding clips", len(missing)) as progress, torch.inference_mode():
             pace = _Pace(progress)
 
             def encode_them(names: Iterable[str]) -> None:

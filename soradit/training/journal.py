@@ -96,10 +96,14 @@ class Journal:
         self.start_clock()
         return self.rows[-len(read) :]
 
-    def amend(self, figures: Row) -> None:
-        """Held-out figures of the last step."""
-        self.metrics.amend(figures)
-        self._put_on_board(int(self.rows[-1]["step"]), figures)
+    def is_evaluated(self, step: int) -> bool:
+        """Whether the newest step, ``step``, has held-out figures."""
+        return self.metrics.has_row(step) and "held_out_loss" in self.rows[-1]
+
+    def amend(self, step: int, figures: Row) -> None:
+        """Held-out figures of the newest step, ``step``."""
+        self.metrics.amend(step, figures)
+        self._put_on_board(step, figures)
         self.write_page()
 
     def rewind(self, step: int) -> None:

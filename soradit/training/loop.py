@@ -224,9 +224,9 @@ class Training:
             self.save_snapshots()
         if self.is_due(config.evaluate_every):
             self.read_journal(now=True)
-            if "held_out_loss" not in self.journal.rows[-1]:
+            if not self.journal.is_evaluated(self.state.step):
                 with self.state.averaged(), self.interruptible(poll):
-                    self.journal.amend(self.objective.evaluate(poll))
+                    self.journal.amend(self.state.step, self.objective.evaluate(poll))
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)

@@ -45,10 +45,16 @@ class Metrics:
             with open(self.path, "a", newline="") as file:
                 file.write(self._line(row))
 
-    def amend(self, figures: Row) -> None:
-        """Add ``figures`` to the last row."""
+    def amend(self, step: int, figures: Row) -> None:
+        """Add ``figures`` to the row of ``step``: the last one, or one that isn't there yet."""
+        if not self.has_row(step):
+            self.rows.append({"step": step})
         self.rows[-1] |= figures
         self._rewrite()
+
+    def has_row(self, step: int) -> bool:
+        """Whether the last row is of that step; a run that goes on from elsewhere has none at first."""
+        return bool(self.rows) and self.rows[-1]["step"] == step
 
     def sync(self) -> None:
         """What is written survives a power cut."""

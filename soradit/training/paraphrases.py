@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from soradit.errors import SoraditError, first_line
+from soradit.errors import SoraditError
 from soradit.model.text import TextEncoder
 from soradit.model.weights import save_text, write_index
 from soradit.training.randomness import draw_indices, generator
@@ -46,12 +46,15 @@ def read_paraphrases(path: Path) -> list[Paraphrase]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SoraditError(f"{path}: can't be read as paraphrases: {first_line(error)}") from error
+    except OSError as error:
+        raise SoraditError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        bad = error.object[: error.start].count(b"\n") + 1
+        raise SoraditError(f"{path}: line {bad} is not UTF-8: save it as UTF-8 text") from error
     found = []
     for number, line in enumerate(lines, start=1):
         text, _, meaning = (part.strip() for part in line.partition("\t"))
-        if line.strip() and not (text and meaning):
+        if line.strip() and not (text and meaning and "\t" not in meaning):
             raise SoraditError(f"{path}: line {number} is no text, tab and meaning: {line[:60]!r}")
         if text:
             found.append(Paraphrase(text=text, meaning=meaning))
@@ -67,6 +70,7 @@ class ParaphraseObjective:
         self,
         model: TextEncoder,
         *,
+        teacher: TextEncoder,
         captions: Sequence[str],
         held_out: Sequence[str],
         paraphrases: Sequence[Paraphrase],
@@ -74,8 +78,11 @@ class ParaphraseObjective:
         seed: int,
         device: torch.device,
     ) -> None:
-        """``batch_size`` captions make a step, and as many paraphrases; and the empty prompt, which guidance uses."""
-        self.teacher = deepcopy(model).to(device)
+        """``teacher`` is the encoder as it was before it learnt further words, frozen.
+
+        ``batch_size`` captions make a step, and as many paraphrases; and the empty prompt, which guidance uses.
+        """
+        self.teacher = teacher.to(device)
         self.model = model.to(device).requires_grad_(True)
         self.captions, self.held_out_captions = captions, held_out[:MAX_HELD_OUT]
         order = torch.randperm(len(paraphrases), generator=generator(0, "held-out")).tolist()

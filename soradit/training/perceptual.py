@@ -37,7 +37,8 @@ class Sight(nn.Module):
 
     def channels(self) -> dict[int, int]:
         """How many features each stage has."""
-        return {stage: x.shape[1] for stage, x in self(torch.zeros(1, 1, 32, 32, 3), step=0).items()}
+        device = next(self.parameters()).device
+        return {stage: x.shape[1] for stage, x in self(torch.zeros(1, 1, 32, 32, 3, device=device), step=0).items()}
 
 
 def perceptual_loss(a: Seen, b: Seen) -> Float[Tensor, ""]:

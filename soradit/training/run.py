@@ -6,6 +6,7 @@ RUN/config.json                                                                 
 RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
 RUN/samples/step-00000500/                                                         the same prompts, now and then
 RUN/snapshots/                                                                     soradit average RUN
+RUN/teacher/                                                                       what paraphrases are learnt from
 RUN/checkpoints/                                                                   what resume needs
 RUN/last                                                                           names the newest of them
 """
@@ -29,6 +30,8 @@ from soradit.training.samples import drop_later_samples
 from soradit.training.snapshots import drop_later_snapshots
 
 RUN_CONFIG = "config.json"
+TEACHER = "teacher"
+"""With paraphrases, the text encoder as it was before: a folder like a run's."""
 MAY_CHANGE = {
     "train": {
         "data",
@@ -88,6 +91,9 @@ def prepare_run(config: TrainConfig) -> None:
         from soradit.model.text import load_text_encoder
 
         save_text(config.run, load_text_encoder(config.text_encoder, config.text_encoder))
+    if config.paraphrases is not None:
+        for component in ("text_encoder", "tokenizer"):
+            copy_component(config.run, config.run / TEACHER, component)
     for component in NEEDED[config.component]:
         if not has_component(config.run, component):
             raise SoraditError(f"the weights {base} have no {component}: name others with --weights")

@@ -65,14 +65,15 @@ class Shards:
         return self.folder / f"{name}{SUFFIX}"
 
     def find(self, name: str) -> Entry | None:
-        """The entry of a file that is there, whoever wrote it."""
+        """The entry of a file that is there, whoever wrote it. Raises SoraditError when its line can't be written."""
         if name not in self.entries and self.path(name).is_file():
-            try:
-                with safe_open(self.path(name), framework="pt") as file:
-                    damage = (file.metadata() or {}).get("damage")
-                self._add(name, self.path(name).read_bytes(), damage)
-            except (SafetensorError, OSError):
-                self.path(name).unlink(missing_ok=True)
+            with _writing(self.folder):
+                try:
+                    with safe_open(self.path(name), framework="pt") as file:
+                        damage = (file.metadata() or {}).get("damage")
+                    self._add(name, self.path(name).read_bytes(), damage)
+                except SafetensorError:
+                    self.path(name).unlink(missing_ok=True)
         return self.entries.get(name)
 
     def write(self, name: str, tensors: dict[str, Tensor], *, damage: str | None = None) -> None:
@@ -194,4 +195,5 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SoraditError(f"can't write the cache {folder} ({error.strerror}): choose another with --cache") from error
+        why = f"can't write the cache {folder} ({error.strerror})"
+        raise SoraditError(f"{why}: choose another (encode -o, train --cache)") from error

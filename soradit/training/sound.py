@@ -16,7 +16,8 @@ MAX_BAD_SHARE = 0.1
 def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_BAD_SHARE) -> None:
     """Raises SoraditError when ``bad``, a reason a clip, are more than that share."""
     if len(bad) > max_bad * num_clips:
-        raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}")
+        limit = f"more than {max_bad:.0%} are too many: take them out, soradit check lists them"
+        raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}; {limit}")
 
 
 def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:

@@ -87,6 +87,12 @@ class TrainState:
         return {name: whole(tensor) for name, tensor in (self.model.state_dict() | self.ema).items()}
 
 
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """What its state holds beside parameters, in place."""
+    parameters = {name for name, _ in model.named_parameters()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
+
+
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 

@@ -9,15 +9,13 @@ from soradit.media.clips import Clip
 from soradit.model.config import load_generation_config
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
-from soradit.training.config import LoopConfig, TrainConfig
+from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.estimate import flops_per_clip
 from soradit.training.loop import Objective
 from soradit.training.page import Story
 from soradit.training.samples import Samples
 from soradit.training.transformer import TransformerObjective, trivial_losses
-
-MAX_SAMPLES = 4
 
 
 def tell_story(

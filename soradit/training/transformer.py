@@ -17,14 +17,13 @@ from soradit.media.clips import Clip
 from soradit.model.config import GenerationConfig
 from soradit.model.dit import DiT
 from soradit.model.familiar import Familiar, learn, save_familiar
-from soradit.model.folder import fingerprint
+from soradit.model.folder import LORA_FOLDER, fingerprint
 from soradit.model.lora import save_lora
 from soradit.model.weights import save_generation_config, save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
-LORA_FOLDER = "lora"
 """In a run's folder, beside the weights that it belongs to."""
 MAX_HELD_OUT = 32
 """Held-out clips that are evaluated on, at most."""

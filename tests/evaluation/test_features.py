@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from soradit.errors import SoraditError
-from soradit.evaluation.features import DEFAULT, load_network
+from soradit.evaluation.features import DEFAULT, _hash_of, load_network
 
 CPU = torch.device("cpu")
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
@@ -47,6 +48,13 @@ def test_the_seeing_half_of_a_clip(tmp_path: Path) -> None:
     processor = {"image_processor_type": "CLIPImageProcessor", "crop_size": 32, "size": {"shortest_edge": 32}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     assert load_network(str(tmp_path), CPU)(FRAMES).shape == (3, 16)
+
+
+def test_a_network_with_counters_has_a_hash() -> None:
+    """BatchNorm counts its batches in a tensor without a dimension."""
+    network, other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    other.num_batches_tracked += 1
+    assert _hash_of(network) != _hash_of(other)
 
 
 @pytest.mark.parametrize("name", ["no/such-network", "/no/such/folder"])

@@ -29,6 +29,14 @@ def test_text_beside_the_clip_in_subfolders_too(tmp_path: Path) -> None:
     assert [clip.path.name for clip in find_clips(tmp_path)] == ["-dash.mp4", "b.MOV"]
 
 
+def test_runs_among_the_clips_are_left_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "run/model_index.json", "run/log.txt", "run/samples/step-00000100/0.mp4", "other/b.mp4")
+    for name in ("a", "other/b"):
+        (tmp_path / f"{name}.txt").write_text("sky")
+    assert found(tmp_path) == {"a.mp4": ("sky",), "other/b.mp4": ("sky",)}
+    assert survey_clips(tmp_path).stray_texts == []
+
+
 def test_jsonl(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "sub/b.gif")
     rows = [

@@ -1,5 +1,6 @@
 """Every form that a video is written in: its frames, its rate, whole or not at all."""
 
+import errno
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from soradit import files
 from soradit.errors import SoraditError
 from soradit.files import MAX_FPS, OUTPUT_SUFFIXES, place
 from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
@@ -172,9 +174,26 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path, is_folder: bool) 
             (path / "0000.png").touch()
         else:
             path.touch()
-    os.utime(old, (0, 0))
+    for path in (old, *old.rglob("*"), *([new] if is_folder else [])):  # what is in the new folder still grows
+        os.utime(path, (0, 0))
     write_video(tmp_path / "a.gif", gradient(), fps=16)
     assert sorted(os.listdir(tmp_path)) == [new.name, "a.gif"], "another process may be at work on the new one"
+
+
+def test_what_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, target = tmp_path / "made", tmp_path / "target"
+    for folder in (made, target):
+        folder.mkdir()
+        (folder / "0000.png").write_text(folder.name)
+
+    def fail(source: Path, target: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(SoraditError, match="target: cannot be written: Input/output error"):
+        place(made, target, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["made", "target"]
+    assert (target / "0000.png").read_text() == "target"
 
 
 def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def test_a_killed_writer_leaves_no_part_under_the_name(
     left = [part for folder in (scratch, target) for part in folder.glob(UNFINISHED)]
     assert left
     for part in left:
-        os.utime(part, (0, 0))  # an hour later
+        for entry in (part, *part.rglob("*")):
+            os.utime(entry, (0, 0))  # an hour later
     files._clear_leftovers.cache_clear()
     write(path)
     assert is_whole(path)

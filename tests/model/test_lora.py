@@ -98,7 +98,7 @@ def test_a_spec_is_a_folder_and_a_strength(lora: Path, tmp_path: Path) -> None:
     shutil.copytree(lora, tmp_path / "a:b")
     assert parse_lora(f"{lora}:.5") == (lora, 0.5)
     assert parse_lora(str(tmp_path / "a:b")) == (tmp_path / "a:b", 1.0)
-    with pytest.raises(SoraditError, match=r"no LoRA at .*nowhere: it has no adapter_config.json"):
+    with pytest.raises(SoraditError, match=r"no LoRA at .*nowhere, it has no adapter_config.json"):
         parse_lora(str(tmp_path / "nowhere:2"))
 
 
@@ -122,6 +122,10 @@ def test_a_lora_that_does_not_fit_is_named(lora: Path) -> None:
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit these weights: ") as error:
         load_lora(wider, [Lora(lora)], base=BASE)
     assert "\n" not in str(error.value)
+    for depth in (1, 3):
+        other = DiT(DiTConfig(**{**vars(CONFIG), "depth": depth}))
+        with pytest.raises(SoraditError, match=rf"doesn't fit these weights: .*blocks\.{min(depth, 2)}\."):
+            load_lora(other, [Lora(lora)], base=BASE)
     (lora / LORA_TENSORS).write_bytes(b"half of it")
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit"):
         load_lora(base(), [Lora(lora)], base=BASE)

@@ -15,6 +15,7 @@ from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import find_weights, fingerprint
 from soradit.model.weights import (
+    encoder_fingerprint,
     load_autoencoder,
     load_text,
     load_transformer,
@@ -72,6 +73,19 @@ def test_index_names_the_parts_as_diffusers_does(weights: Path) -> None:
     parts = {name for name in index if not name.startswith("_")}
     assert parts == {"transformer", "vae", "text_encoder", "tokenizer", "scheduler"}
     assert all((weights / part).is_dir() for part in parts)
+
+
+def test_fingerprints_tell_weights_apart_and_draw_nothing(copy: Path) -> None:
+    state = torch.get_rng_state()
+    latents, all_of_it = encoder_fingerprint(copy), fingerprint(copy)
+    assert torch.equal(state, torch.get_rng_state()), "of draws that a fresh model is made from"
+    path = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    for name, same in (("decoder.to_pixels.bias", True), ("encoder.to_latents.bias", False)):
+        tensors[name] += 1
+        save_file(tensors, path)
+        assert (encoder_fingerprint(copy) == latents) == same
+        assert fingerprint(copy) != all_of_it
 
 
 def test_fingerprint_changes_with_any_byte(copy: Path) -> None:

@@ -1,13 +1,14 @@
 """The folder that `soradit skies` leaves."""
 
 import json
+import multiprocessing
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 
 from soradit.errors import SoraditError
-from soradit.tasks.skies import CAPTIONS_PER_CLIP, render_skies
+from soradit.tasks.skies import CAPTIONS_PER_CLIP, _write_metadata, render_skies
 
 _SMALL = {"height": 32, "width": 32, "num_frames": 4}
 
@@ -24,6 +25,21 @@ def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
     assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
     assert all(len(line["text"]) == CAPTIONS_PER_CLIP and line["scene"]["hour"] for line in lines)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(p.name for p in paths), "metadata.jsonl"])
+
+
+def test_runs_into_one_folder_at_once_keep_each_others_captions(tmp_path: Path) -> None:
+    paths = [tmp_path / f"sky-1-{index:06d}.mp4" for index in range(8)]
+    for path in paths:
+        path.touch()
+    fork = multiprocessing.get_context("fork")
+    runs = [fork.Process(target=_write_metadata, args=(tmp_path, [path], seed)) for seed, path in enumerate(paths)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert sorted(row["file_name"] for row in rows) == [path.name for path in paths]
+    assert sorted(tmp_path.iterdir()) == sorted([*paths, tmp_path / "metadata.jsonl"])
 
 
 def test_a_process_that_is_killed_is_told_in_a_line_and_what_it_made_is_kept(tmp_path: Path) -> None:

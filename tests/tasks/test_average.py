@@ -1,17 +1,19 @@
 """A run's snapshots become a folder of weights."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from soradit.model.config import read_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.folder import fingerprint, identity, verify
-from soradit.model.weights import save_with_transformer
+from soradit.model.lora import add_lora, save_lora
+from soradit.model.weights import load_transformer, save_with_transformer
 from soradit.training.snapshots import list_snapshots
 
 TENSORS = "transformer/diffusion_pytorch_model.safetensors"
@@ -71,6 +73,63 @@ def test_several_runs_become_their_mean(soradit: Callable, trained: Path, weight
             made[name].float(), (one[name].float() + other[name].float()) / 2, rtol=1e-3, atol=1e-6
         )
     assert all(identity(verify(folder)) in (mean / "README.md").read_text() for folder in (trained, weights))
+
+
+def test_what_has_hardly_anything_in_common_is_told(
+    soradit: Callable, trained: Path, weights: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    config = read_config(DiTConfig, weights / "transformer" / "config.json")
+    strangers = {name: torch.randn_like(tensor) for name, tensor in DiT(config).state_dict().items()}
+    save_with_transformer(tmp_path / "strange", weights, config, strangers, familiar=None, card="")
+    ended = soradit("average", trained, tmp_path / "strange", "-o", tmp_path / "mean")
+    assert ended.exit_code == 0
+    assert f"{tmp_path / 'strange'} and {trained} have hardly anything in common" in ended.err
+    assert "hardly" not in soradit("average", trained, weights, "-o", tmp_path / "other").err
+
+
+def test_other_latents_have_no_mean_and_other_parts_are_told(
+    soradit: Callable, trained: Path, weights: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(weights, tmp_path / "other", ignore=shutil.ignore_patterns("SHA256SUMS")))
+    path = other / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    tensors["decoder.to_pixels.bias"] += 1
+    save_file(tensors, path)
+    ended = soradit("average", trained, other, "-o", tmp_path / "mean")
+    assert ended.exit_code == 0
+    assert f"{other} has another vae than {trained}, whose own is taken" in ended.err
+    tensors["encoder.to_latents.bias"] += 1
+    save_file(tensors, path)
+    ended = soradit("average", trained, other, "-o", tmp_path / "again")
+    assert (
+        ended.error
+        == f"soradit: {other} has other latents than {trained}: average weights that were trained from the same ones"
+    )
+
+
+def test_a_run_with_lora_is_named(soradit: Callable, clips: Path, trained: Path, weights: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(weights, tmp_path / "run"))
+    add_a_lora(run)
+    said = f"{run} has learnt {run / 'lora'}, which its weights don't hold: "
+    assert (
+        soradit("average", trained, run, "-o", tmp_path / "mean").error
+        == f"soradit: {said}soradit merge {run / 'lora'} first"
+    )
+    assert soradit("evaluate", run, "--data", clips, "-o", tmp_path / "out", "--all").error.startswith(
+        f"soradit: {said}"
+    )
+    made = ("generate", "sky", "--weights", run, "--steps", 1)
+    ended = soradit(*made, "-o", tmp_path / "a.mp4")
+    assert ended.exit_code == 0
+    assert f"{said}add --lora {run / 'lora'}" in ended.err
+    assert said not in soradit(*made, "-o", tmp_path / "b.mp4", "--lora", run / "lora").err
+    assert soradit(*made, "-o", tmp_path / "c.mp4", "--lora", run).error.endswith(f"did you mean {run / 'lora'}?")
+
+
+def add_a_lora(run: Path) -> None:
+    model = add_lora(load_transformer(run), 2)
+    save_lora(run / "lora", 2, model.state_dict(), base=fingerprint(run, "transformer"))
 
 
 def test_transformers_of_different_shapes_have_no_mean(

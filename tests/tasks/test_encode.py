@@ -72,7 +72,7 @@ def files(cache: Path) -> dict[Path, int]:
 
 
 def test_latents_and_text_are_the_models(run: Callable[..., EncodeSummary], weights: Path, folder: Path) -> None:
-    cache = run(precision="float32").cache
+    cache = run().cache
     clip = find_clips(folder)[3]
     frames, _ = read_video(clip.path, fps=16, size=(64, 64))
     expected = load_autoencoder(weights).encode(to_float(torch.from_numpy(frames))[None])[0]
@@ -189,7 +189,7 @@ def test_size_that_does_not_fit_is_refused_before_any_work(
 
 def test_cache_that_cannot_be_written_is_named(run: Callable[..., EncodeSummary], folder: Path) -> None:
     (folder / "file").touch()
-    with pytest.raises(SoraditError, match=r"can't write the cache .*file.* choose another with --cache"):
+    with pytest.raises(SoraditError, match=r"can't write the cache .*file.* choose another .encode -o, train --cache"):
         run(cache_folder=folder / "file" / "cache")
 
 
@@ -429,7 +429,7 @@ class Terminator(Report):
 
 def test_terminated_encoding_keeps_what_is_done(folder: Path, weights: Path) -> None:
     options = {"weights": str(weights), "overrides": {}, "cache_folder": None, "flip": False, "buckets": False}
-    options |= {"keep_damaged": False, "device": "cpu", "precision": "float32"}
+    options |= {"keep_damaged": False, "device": "cpu"}
     with pytest.raises(StateSaved, match=r"SIGTERM: what was encoded is kept in .*; run again"):
         encode_folder(folder, **options, report=Terminator())
     cache = encode_folder(folder, **options, report=Report())

@@ -70,6 +70,9 @@ def test_goes_on_where_it_stopped_and_overwrites_only_when_told(evaluate: Callab
     assert without_time.sub("", again.out) == without_time.sub("", first.out)
     evaluate(*given, "--count", 2, "--steps", 1, "--overwrite")
     assert len(list((tmp_path / "out" / "clips").iterdir())) == 8  # other settings, other clips
+    for precision in ("float32", "bfloat16"):  # one of which it was until now
+        evaluate(*given, "--count", 2, "--precision", precision, "--overwrite")
+    assert len(list((tmp_path / "out" / "clips").iterdir())) == 12
 
 
 def test_training_s_own_split_is_held_out(evaluate: Callable, clips: Path) -> None:

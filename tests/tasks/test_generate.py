@@ -120,6 +120,14 @@ def test_overwrite_replaces(generate: Callable) -> None:
     assert len(read_video(Path("a.mp4"))[0]) == 16
 
 
+def test_a_sheet_never_takes_a_videos_place(generate: Callable) -> None:
+    for more in ((), ("--overwrite",), ("--skip-existing",)):
+        ended = generate("sky", "-o", "a.png", "--sheet", "./a.png", *more)
+        assert ended.exit_code == 2
+        assert ended.error == "soradit: a.png: is the video's name, too; give the sheet another with --sheet"
+    assert not Path("a.png").exists()
+
+
 def test_skip_existing_leaves_and_goes_on(generate: Callable) -> None:
     Path("a-000.mp4").write_text("precious")
     ended = generate("sky", "-o", "a.mp4", "--count", 2, "--skip-existing", "--json")
@@ -366,7 +374,10 @@ def test_longer_than_trained(generate: Callable) -> None:
             ["--continue", "CLIP", "--frames", 30],
             "frames 30 are 10 more than the 20 that it goes on from, not a multiple of 4 more: use 28",
         ),
-        (["--lora", "nowhere"], "no LoRA at nowhere: it has no adapter_config.json"),
+        (
+            ["--lora", "nowhere"],
+            "no LoRA at nowhere, it has no adapter_config.json: give DIR or DIR:STRENGTH, a number",
+        ),
     ],
 )
 def test_what_it_begins_with_is_looked_at_before_any_work(

@@ -12,7 +12,9 @@ from soradit.media.tags import read_about
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.folder import write_sums
+from soradit.model.slices import DECODED_AT_ONCE
 from soradit.tasks.generate import hash_output
+from soradit.tasks.info import info
 
 
 @pytest.fixture
@@ -167,6 +169,21 @@ def test_info_of_weights(soradit: Callable, weights: Path) -> None:
     assert longer["tflop_denoising"] >= facts["tflop_denoising"]
     shown = soradit("info", weights).out
     assert f"{facts['transformer_parameters']:,}" in shown
+
+
+def test_info_of_a_long_video_looks_once_at_windows_of_one_length(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    def cost(compute: Callable, length: int) -> tuple[float, int]:
+        looked_at.append(length)
+        return 1e12, 0
+
+    monkeypatch.setattr("soradit.model.cost.cost", cost)
+    facts = info(weights, num_frames=40_000)
+    assert len(looked_at) < 8
+    assert facts["tflop_decoding"] == 10_000 / DECODED_AT_ONCE
 
 
 def test_info_of_a_folder_of_videos(soradit: Callable, here: Path) -> None:

@@ -1,5 +1,6 @@
 """Training from a folder of clips: exact resume, honest refusals, and a run that is a folder of weights."""
 
+import errno
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
 from soradit.model.config import load_generation_config
-from soradit.model.folder import Lora, fingerprint
+from soradit.model.folder import Lora, fingerprint, hash_files
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import encoder_fingerprint, load_autoencoder, load_transformer, save_generation_config
@@ -81,9 +82,21 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 CONTEST = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
+FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
+PARAPHRASES = {"component": "text_encoder", "paraphrases": Path("paraphrases.tsv")}
 
 
-@pytest.mark.parametrize("options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, CONTEST])
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``PARAPHRASES`` are found."""
+    monkeypatch.chdir(tmp_path)
+    Path("paraphrases.tsv").write_text("gloaming\tdusk\nthe small hours\tnight\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, CONTEST, *FRESH, PARAPHRASES]
+)
+@pytest.mark.usefixtures("in_folder")
 def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, options: dict) -> None:
     unbroken = start(run=tmp_path / "unbroken", **options)
     for _ in range(LOOP.steps - 1):
@@ -95,6 +108,46 @@ def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, option
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert rows(unbroken) == rows(resumed)
     assert len(rows(resumed)) == LOOP.steps
+
+
+@pytest.mark.parametrize("options", [*({"component": name} for name in COMPONENTS), {"lora": 2}, PARAPHRASES])
+@pytest.mark.usefixtures("in_folder")
+def test_a_disk_that_fills_up_while_weights_are_published_costs_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
+) -> None:
+    unbroken = start(run=tmp_path / "unbroken", **options)
+    with pytest.raises(StateSaved):
+        start(**options, max_hours=1e-9)
+
+    def fill_up(source: Path, target: Path) -> None:
+        if target.suffix == ".safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.rename(source, target)
+
+    before = hash_files(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("soradit.files.os.replace", fill_up)
+        with pytest.raises(SoraditError, match=r"No space left on device.*run again to go on from its last checkpoint"):
+            start(**options, checkpoint_every=2)
+    assert hash_files(tmp_path / "run") == before
+    before, after = tensors(unbroken), tensors(start(**options))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_checkpoint_goes_on_in_another_run(start: Start, tmp_path: Path) -> None:
+    (checkpoint,) = list_checkpoints(start(steps=2))
+    other = start(run=tmp_path / "other", resume=str(checkpoint), steps=4)
+    assert [(row["step"], bool(row["held_out_loss"])) for row in rows(other)] == [
+        ("2", True),
+        ("3", False),
+        ("4", True),
+    ]
+
+
+def test_a_run_goes_on_whose_metrics_are_gone(start: Start) -> None:
+    run = start(steps=2)
+    (run / "metrics.csv").unlink()
+    assert [row["step"] for row in rows(start(steps=4))] == ["2", "3", "4"]
 
 
 @pytest.mark.parametrize(
@@ -117,11 +170,11 @@ def test_training_changes_its_component_alone(
                 assert ((run / part / before.name).read_bytes() != before.read_bytes()) == (part in trained)
 
 
+@pytest.mark.usefixtures("in_folder")
 def test_paraphrases_change_the_text_encoder_alone_and_the_transformer_goes_on_with_it(
-    start: Start, weights: Path, tmp_path: Path
+    start: Start, weights: Path
 ) -> None:
-    (tmp_path / "paraphrases.tsv").write_text("gloaming\tdusk\nthe small hours\tnight\n", encoding="utf-8")
-    run = start(component="text_encoder", paraphrases=tmp_path / "paraphrases.tsv")
+    run = start(**PARAPHRASES)
     assert "captions and as many lines of " in (run / "report.html").read_text()
     for part, changed in (("transformer", False), ("vae", False), ("text_encoder", True)):
         (before,) = (weights / part).glob("*model.safetensors")
@@ -256,13 +309,16 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"optimizer": "magic"}, "optimizer magic is not known: use adamw or muon"),
         ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
         ({"adversarial": 0.1}, "--adversarial is for --component vae or decoder, not transformer"),
-        ({"adversarial": -1.0, "component": "decoder"}, "adversarial must be 0 or more, not -1.0"),
+        ({"adversarial": -1.0, "component": "decoder"}, "--adversarial must be 0 or more, not -1.0"),
+        ({"min_snr": 5.0}, "--min-snr is for process noise, not flow"),
+        ({"prompts": ("a", "\udcff")}, "the prompt '.udcff' is not UTF-8"),
+        ({"prompts": ("a",), "component": "vae"}, "--prompt is for --component transformer, not vae"),
         ({"paraphrases": Path("nowhere")}, "--paraphrases is for --component text_encoder, not transformer"),
         (
             {"component": "text_encoder", "paraphrases": Path("nowhere"), "fresh": True},
             "--paraphrases is for a text encoder that has been trained: leave out --fresh",
         ),
-        ({"component": "text_encoder", "paraphrases": Path("nowhere")}, "nowhere: can't be read as paraphrases"),
+        ({"component": "text_encoder", "paraphrases": Path("nowhere")}, "nowhere: can't be read: No such file"),
         ({"num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"component": "vae", "num_frames": 18}, "frames 18 is not a multiple of 4: use"),
         ({"width": 40}, "width 40 is not a multiple of 32: use 32"),
@@ -333,7 +389,8 @@ def test_mirror_images_are_trained_on_and_none_is_held_out(
     none = component == "text_encoder"  # one alone can't be told from others
     assert [getattr(each, "clip", each) for each in seen] == (training if none else held_out)
     told = "7 and their mirror images to train on"
-    assert f"8 clips in {clips}: {told}, 1 held out" in notes.lines
+    apart = "too few to hold out: held-out figures are of these themselves" if none else "1 held out"
+    assert f"8 clips in {clips}: {told}, {apart}" in notes.lines
     assert f"{told}, {'none' if none else 1} held out, in {clips}" in (run / "report.html").read_text()
 
 
@@ -441,8 +498,10 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
 
 
 def test_lora_needs_something_to_start_from(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(SoraditError, match="LoRA needs a transformer to start from"):
+    with pytest.raises(SoraditError, match="--lora needs a transformer that has been trained: leave out --preset"):
         start(lora=2, preset="tiny")
+    with pytest.raises(SoraditError, match="LoRA needs a transformer to start from"):
+        start(lora=2, process="noise")
     assert not (tmp_path / "run").exists()
 
 
@@ -496,7 +555,7 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
     assert lora.disk_bytes < estimate.disk_bytes
     with pytest.raises(SoraditError, match="frames 18 is not a multiple of 4"):
         dry_run(replace(config, num_frames=18), LOOP)
-    with pytest.raises(SoraditError, match="batch-size 3 can't be shared out equally in 2 parts"):
+    with pytest.raises(SoraditError, match="--batch-size 3 can't be shared out equally in --accumulate 2"):
         dry_run(config, replace(LOOP, accumulate=2))
 
 

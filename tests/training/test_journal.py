@@ -47,7 +47,7 @@ def test_figures_stay_on_the_device_until_they_are_read(tmp_path: Path) -> None:
     assert len({row["seconds"] for row in rows}) == 1
     assert sum(row["seconds"] for row in rows) <= time.perf_counter() - began
     assert 0 <= sum(row["processor_seconds"] for row in rows) <= time.process_time()
-    journal.amend({"held_out_loss": 0.625})
+    journal.amend(3, {"held_out_loss": 0.625})
     assert re.fullmatch(r"loss 0\.3225, held-out 0\.6250, \S+ clips/s", journal.summary)
     journal.close()
     assert {(3, "held_out_loss", 0.625), (2, "loss", 0.5)} <= set(events(tmp_path))
@@ -66,7 +66,7 @@ def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 0, batch_size=8, writes=False)
     journal.add(1, {"loss": torch.tensor(1.0), "gradient_norm": 1.0})
     journal.flush()
-    journal.amend({"held_out_loss": 0.5})
+    journal.amend(1, {"held_out_loss": 0.5})
     journal.close()
     assert list(tmp_path.iterdir()) == []
 

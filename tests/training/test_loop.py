@@ -216,9 +216,19 @@ def test_warm_up_is_at_most_a_tenth() -> None:
     assert learning_rate(1, LoopConfig(steps=20, batch_size=1, learning_rate=1.0, warmup_steps=100)) > 0.9
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate", "checkpoint_every", "max_hours"])
-def test_bad_settings_are_named(name: str) -> None:
-    with pytest.raises(SoraditError, match=f"{name.replace('_', '-')} must be above 0, not 0"):
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("steps", "--steps"),
+        ("batch_size", "--batch-size"),
+        ("learning_rate", "--lr"),
+        ("checkpoint_every", "--checkpoint-every"),
+        ("keep_checkpoints", "--keep"),
+        ("max_hours", "--max-hours"),
+    ],
+)
+def test_bad_settings_are_named_as_they_are_given(name: str, option: str) -> None:
+    with pytest.raises(SoraditError, match=f"{option} must be above 0, not 0"):
         replace(CONFIG, **{name: 0})
 
 

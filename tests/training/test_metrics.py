@@ -32,9 +32,18 @@ def test_figures_can_be_added_to_the_last_row(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path / "metrics.csv", 0)
     metrics.write(1, {"loss": 0.5})
     metrics.write(2, {"loss": 0.25})
-    metrics.amend({"held_out_loss": 0.75, "held_out_psnr": 30.0})
+    metrics.amend(2, {"held_out_loss": 0.75, "held_out_psnr": 30.0})
     first, second = read_metrics(tmp_path / "metrics.csv")
     assert (first["held_out_loss"], second["held_out_loss"], second["held_out_psnr"]) == ("", "0.75", "30.0")
+
+
+def test_figures_of_a_step_without_a_row_get_one(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.csv", 2)
+    assert not metrics.has_row(2)
+    metrics.amend(2, {"held_out_loss": 0.75})
+    assert metrics.has_row(2)
+    (row,) = read_metrics(tmp_path / "metrics.csv")
+    assert (row["step"], row["loss"], row["held_out_loss"]) == ("2", "", "0.75")
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])

@@ -27,6 +27,7 @@ def encoder() -> TextEncoder:
 def objective(model: TextEncoder, paraphrases: list[Paraphrase] = PARAPHRASES) -> ParaphraseObjective:
     return ParaphraseObjective(
         model,
+        teacher=deepcopy(model),
         captions=CAPTIONS,
         held_out=CAPTIONS,
         paraphrases=paraphrases,
@@ -95,7 +96,8 @@ def test_a_file_has_a_text_and_a_meaning_on_each_line(tmp_path: Path) -> None:
         ("gloaming\tdusk\nno tab here\n", "line 2 is no text, tab and meaning: 'no tab here'"),
         ("gloaming\t\n", "line 1 is no text"),
         ("\n", "is empty"),
-        (b"\xff\xfe", "can't be read"),
+        (b"a\tb\n\xff\xfe", "line 2 is not UTF-8: save it as UTF-8 text"),
+        ("a\tb\tc\n", "line 1 is no text, tab and meaning"),
     ],
 )
 def test_a_file_of_something_else_is_refused(content: str | bytes, message: str, tmp_path: Path) -> None:
@@ -103,5 +105,5 @@ def test_a_file_of_something_else_is_refused(content: str | bytes, message: str,
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SoraditError, match=message):
         read_paraphrases(path)
-    with pytest.raises(SoraditError, match="can't be read"):
+    with pytest.raises(SoraditError, match=r"none\.tsv: can't be read: No such file or directory"):
         read_paraphrases(tmp_path / "none.tsv")

@@ -28,6 +28,11 @@ def blurred(video: torch.Tensor) -> torch.Tensor:
     return rearrange(smooth, "(b t) c h w -> b t h w c", b=len(video))
 
 
+def test_channels_are_asked_for_where_the_network_is() -> None:
+    sight = Sight()
+    assert sight.to("meta").channels() == Sight().channels()
+
+
 def test_the_same_video_costs_nothing_and_texture_lost_costs_most(sight: Sight) -> None:
     video = grain()
     assert loss(sight, video, video) == 0

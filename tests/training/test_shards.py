@@ -112,6 +112,22 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert not shards.find("a")
 
 
+def test_a_sound_file_stays_when_its_line_cant_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Shards(tmp_path) as shards:
+        shards.write("a", {"x": torch.zeros(1)})
+    (tmp_path / "index.jsonl").unlink()
+
+    def full(shards: Shards, *entry: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Shards(tmp_path) as shards:
+        monkeypatch.setattr(Shards, "_add", full)
+        with pytest.raises(SoraditError, match="No space left on device"):
+            shards.find("a")
+        monkeypatch.undo()
+        assert shards.find("a")
+
+
 def test_a_folder_is_let_go_of_even_when_its_index_cant_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.training import loop as loop_module
-from soradit.training.checkpoint import list_checkpoints
+from soradit.training.checkpoint import list_checkpoints, prune_checkpoints
 from soradit.training.config import LoopConfig
 from soradit.training.loop import run_loop
 from soradit.training.samples import Samples, list_samples
@@ -93,6 +93,26 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(tmp_path: Path) -> None:
     run(Wide(), tmp_path / "run")
     run(Wide(), tmp_path / "unbroken")
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def remove_a_little(folder: Path) -> None:
+        (folder / "state.json").unlink()
+        raise Killed
+
+    run(Line(), tmp_path, replace(LONG, steps=6))
+    with monkeypatch.context() as patch:
+        patch.setattr("soradit.training.checkpoint.shutil.rmtree", remove_a_little)
+        with pytest.raises(Killed):
+            prune_checkpoints(tmp_path, 1)
+    assert [checkpoint.name for checkpoint in list_checkpoints(tmp_path)] == ["step-00000006"]
+    run(Line(), tmp_path, replace(LONG, steps=8))
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_stop_while_evaluating_loses_neither_step_nor_figures(tmp_path: Path) -> None:
