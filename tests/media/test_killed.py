@@ -76,7 +76,7 @@ def target(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("moment", "earlier"), [("making", False), ("copying", False), ("copying", True)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_writer_leaves_no_part_under_the_name(
-    scratch: Path, target: Path, name: str, moment: str, earlier: bool
+    scratch: Path, target: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str, earlier: bool
 ) -> None:
     path, parts = target / name, {"making": scratch, "copying": target}[moment]
     if earlier:
@@ -98,9 +98,8 @@ def test_a_killed_writer_leaves_no_part_under_the_name(
 
     left = [part for folder in (scratch, target) for part in folder.glob(UNFINISHED)]
     assert left
-    for part in left:
-        for entry in (part, *part.rglob("*")):
-            os.utime(entry, (0, 0))  # an hour later
+    later = time.time() + 2 * files.ABANDONED_SECONDS
+    monkeypatch.setattr(files.time, "time", lambda: later)
     files._clear_leftovers.cache_clear()
     write(path)
     assert is_whole(path)
