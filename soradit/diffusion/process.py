@@ -109,7 +109,7 @@ class Noise(Process):
         """Between two steps, interpolated linearly."""
         position = (1 - t) * self.NUM_STEPS
         below = position.floor().clamp(0, self.NUM_STEPS - 1).long()
-        table = self.alphas_bar.to(t.device)
+        self.alphas_bar = table = self.alphas_bar.to(t.device)  # once: a copy to a GPU waits for it
         return torch.lerp(table[below], table[below + 1], (position - below).to(table.dtype))
 
     def signal(self, t: Times) -> Times:

@@ -68,7 +68,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
     both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
     guided = timestep_grid(settings.steps, settings.shift)[:-1] < settings.guidance_until
-    passes = settings.steps if both == 1 else (settings.steps + int(guided.sum())) / both
+    predictions = settings.steps + (int(guided.sum()) if both == 2 else 0)
 
     def predict(length: int) -> torch.Tensor:
         x = latents[:, :length].expand(both, -1, -1, -1, -1)
@@ -85,7 +85,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
         "video": f"{settings.width}x{settings.height}, {settings.num_frames} frames, {settings.steps} steps",
         "tokens": math.prod(grid),
         "tokens_at_once": math.prod((windows[0].stop, *grid[1:])),
-        "tflop_denoising": round(passes * sum(flops for flops, _ in predicting) / 1e12, 3),
+        "tflop_denoising": round(predictions * sum(flops for flops, _ in predicting) / both / 1e12, 3),
         "tflop_decoding": round(sum(flops for flops, _ in decoding) / 1e12, 3),
         "megabytes": round((weights + frames + max(peak for _, peak in predicting + decoding)) / 1e6),
     }

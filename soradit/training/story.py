@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from soradit.device import choose_device, peak_flops
+from soradit.device import choose_device, name_of, peak_flops
 from soradit.media.clips import Clip
 from soradit.model.config import load_generation_config
 from soradit.model.weights import load_autoencoder, load_text
@@ -50,7 +50,7 @@ def tell_story(
         "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
         **(_texts(config.paraphrases, loop) if config.paraphrases else _videos(config, loop, len(training))),
         "learning rate": f"{loop.learning_rate:g} at its highest",
-        "device": f"{device}, {str(precision).removeprefix('torch.')}",
+        "device": f"{device}, {name_of(precision)}",
         "seed": str(loop.seed),
     }
     title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"

@@ -10,6 +10,7 @@ the video, such as left and right. A teacher may add what words mean that no cap
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,10 +189,9 @@ class TextEncoderObjective:
         }
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
-        trained = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(tensors)
-        save_text(run, self.model.text)
-        self.model.load_state_dict(trained)
+        published = deepcopy(self.model)
+        published.load_state_dict(tensors)
+        save_text(run, published.text)
         write_index(run)
 
     def _pairs(self, segments: list[Segment], random: torch.Generator, *, longest: bool = False) -> Pairs:

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,6 @@ from soradit.training.cache import Cache, Segment, read_text, segments_of
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
-"""In a run's folder, beside the weights that it belongs to."""
 MAX_HELD_OUT = 32
 """Held-out clips that are evaluated on, at most."""
 EVALUATED_AT_ONCE = 8
@@ -32,8 +31,7 @@ TIMESTEP_BINS = 5
 """Held-out loss is reported by fifths of t."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """A batch of training examples, on the CPU."""
 
     latents: Float[Tensor, "b t h w latent"]
@@ -106,11 +104,12 @@ class Windows:
         return Batch(latents=torch.stack(latents), text=torch.stack(text), pooled=torch.stack(pooled))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noised:
-    """A batch, and the noise and timesteps drawn for it: all that its loss depends on."""
+class Noised(NamedTuple):
+    """A batch with the noise and timesteps drawn for it: all that its loss depends on."""
 
-    batch: Batch
+    latents: Float[Tensor, "b t h w latent"]
+    text: Float[Tensor, "b words text"]
+    pooled: Float[Tensor, "b pooled"]
     noise: Float[Tensor, "b t h w latent"]
     t: Float[Tensor, " b"]
 
@@ -168,7 +167,7 @@ class TransformerObjective:
     def _example(self, index: int, random: torch.Generator) -> Noised:
         batch = self.training.draw([index], drop_text=self.drop_text, random=random)
         t = shift_timesteps(self.process.draw_timesteps(1, random), self.shift)
-        return Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
+        return Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
 
     def _pinned(self, noised: Noised) -> Noised:
         """In memory that a GPU can copy from on its own, while we go on."""
@@ -191,12 +190,10 @@ class TransformerObjective:
         return losses.mean()
 
     def _losses(self, network: nn.Module, noised: Noised) -> Float[Tensor, " b"]:
-        on_device = _mapped(noised, lambda x: x.to(self.device, non_blocking=True))
-        x0, text, pooled = on_device.batch.latents, on_device.batch.text, on_device.batch.pooled
+        x0, text, pooled, noise, t = _mapped(noised, lambda x: x.to(self.device, non_blocking=True))
         with autocast(self.device, self.precision):
-            x_t = self.process.add_noise(x0, on_device.noise, on_device.t)
-            prediction = network(x_t, on_device.t, text, pooled)
-        return self.process.loss(prediction.float(), x0, on_device.noise)
+            prediction = network(self.process.add_noise(x0, noise, t), t, text, pooled)
+        return self.process.loss(prediction.float(), x0, noise)
 
     def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
         """Loss on fixed windows, noise and timesteps, so that it is smooth from one evaluation to the next.
@@ -212,7 +209,7 @@ class TransformerObjective:
             for few in places.split(EVALUATED_AT_ONCE):
                 poll()
                 batch = self.held_out.draw((few % len(self.held_out)).tolist(), drop_text=0.0, random=random)
-                noised = Noised(batch=batch, noise=torch.randn(batch.latents.shape, generator=random), t=t[few])
+                noised = Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t[few])
                 losses[few] = self._losses(self.model, noised).float().cpu()
         by_bin = losses[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
         figures = {f"held_out_loss_{i}": loss.item() for i, loss in enumerate(by_bin)}
@@ -243,14 +240,11 @@ def trivial_losses(process: Process, power: float) -> list[float]:
 
 
 def _mapped(noised: Noised, function: Callable[[Tensor], Tensor]) -> Noised:
-    batch = Batch(**{field.name: function(getattr(noised.batch, field.name)) for field in fields(Batch)})
-    return Noised(batch=batch, noise=function(noised.noise), t=function(noised.t))
+    return Noised(*map(function, noised))
 
 
 def _joined(examples: list[Noised]) -> Noised:
-    batch = {f.name: torch.cat([getattr(example.batch, f.name) for example in examples]) for f in fields(Batch)}
-    noise, t = torch.cat([e.noise for e in examples]), torch.cat([e.t for e in examples])
-    return Noised(batch=Batch(**batch), noise=noise, t=t)
+    return Noised(*map(torch.cat, zip(*examples, strict=True)))
 
 
 def cached_windows(clips: list[Clip], cache: Cache, *, length: int, what: str) -> Windows:
