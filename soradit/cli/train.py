@@ -29,7 +29,7 @@ def train(
         float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
     ] = 0.0,
     adversarial: Annotated[
-        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a critic's loss.")
+        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a discriminator's loss.")
     ] = 0.0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")

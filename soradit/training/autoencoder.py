@@ -19,8 +19,8 @@ from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
-from soradit.training.critic import CRITIC_STAGES, Contest, Critic
-from soradit.training.perceptual import STAGES, Sight, perceptual_loss
+from soradit.training.discriminator import DISCRIMINATOR_STAGES, AutoencoderGAN, Discriminator
+from soradit.training.perceptual import STAGES, FeatureExtractor, perceptual_loss
 from soradit.training.randomness import draw_indices, generator
 
 MAX_LATENT_NOISE = 0.03
@@ -68,23 +68,23 @@ class AutoencoderObjective:
         """``seconds`` are the lengths of the clips' files; ``perceptual`` and ``adversarial`` weigh those losses."""
         self.autoencoder = model.to(device)
         self.perceptual, self.adversarial = perceptual, adversarial
-        self.sight = self.contest = None
+        self.extractor = self.gan = None
         if perceptual or adversarial:
-            self.sight = Sight(STAGES + CRITIC_STAGES if adversarial else STAGES).to(device)
-        if self.sight and adversarial:
+            self.extractor = FeatureExtractor(STAGES + DISCRIMINATOR_STAGES if adversarial else STAGES).to(device)
+        if self.extractor and adversarial:
             torch.manual_seed(seed)
-            self.contest = Contest(self.autoencoder, Critic(self.sight.channels())).to(device)
+            self.gan = AutoencoderGAN(self.autoencoder, Discriminator(self.extractor.channels())).to(device)
         self.training, self.held_out, self.seconds = training, held_out, seconds
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
 
     @property
-    def model(self) -> Autoencoder | Contest:
-        return self.contest or self.autoencoder
+    def model(self) -> Autoencoder | AutoencoderGAN:
+        return self.gan or self.autoencoder
 
     @property
-    def network(self) -> Autoencoder | Contest:
+    def network(self) -> Autoencoder | AutoencoderGAN:
         return self.model
 
     def fit(self, *, encoder: bool, like: Autoencoder | None = None) -> None:
@@ -132,12 +132,12 @@ class AutoencoderObjective:
             noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
             reconstruction = self.autoencoder.decoder(noised)
         loss = reconstruction_loss(reconstruction.float(), video)
-        if self.sight is not None:
-            seen, real = self.sight(reconstruction.float(), step), self.sight(video, step)
+        if self.extractor is not None:
+            seen, real = self.extractor(reconstruction.float(), step), self.extractor(video, step)
             loss = loss + self.perceptual * perceptual_loss(seen, real)
-            if self.contest is not None:
-                critic = self.contest.critic
-                loss = loss + critic.loss(seen, real) + self.adversarial * critic.disbelief(seen)
+            if self.gan is not None:
+                discriminator = self.gan.discriminator
+                loss = loss + discriminator.loss(seen, real) + self.adversarial * discriminator.generator_loss(seen)
         return loss
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -153,7 +153,7 @@ class AutoencoderObjective:
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
         """The autoencoder, with the statistics that normalise its latents: new ones, unless its encoder is frozen."""
-        if self.contest is not None:
+        if self.gan is not None:
             prefix = "autoencoder."
             tensors = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         config = self.autoencoder.config

@@ -153,7 +153,7 @@ class TrainConfig:
     perceptual: float = 0.0
     """Weight of the autoencoder's perceptual loss."""
     adversarial: float = 0.0
-    """Weight of being told from real frames, by a critic that learns to."""
+    """Weight of being told from real frames, by a discriminator that learns to."""
     teacher: str | None = None
     """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
     sentences: Path | None = None

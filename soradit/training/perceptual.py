@@ -16,18 +16,18 @@ STAGES = (0, 1, 3, 5)
 FRAMES = 2
 """Of a video, that a step looks at."""
 
-Seen = dict[int, Float[Tensor, "n _c _h _w"]]
+Features = dict[int, Float[Tensor, "n _c _h _w"]]
 """Features by their stage, of unit length at every place."""
 
 
-class Sight(nn.Module):
+class FeatureExtractor(nn.Module):
     """What Lite0's stages see in a few frames of a video."""
 
     def __init__(self, stages: tuple[int, ...] = STAGES) -> None:
         super().__init__()
         self.network, self.looked_at = Lite0(), stages
 
-    def forward(self, video: Float[Tensor, "b frames height width 3"], step: int) -> Seen:
+    def forward(self, video: Float[Tensor, "b frames height width 3"], step: int) -> Features:
         """Of a video in [-1, 1]; the frames take turns from step to step."""
         count = video.shape[1]
         chosen = [(step + i * count // FRAMES) % count for i in range(min(FRAMES, count))]
@@ -41,7 +41,7 @@ class Sight(nn.Module):
         return {stage: x.shape[1] for stage, x in self(torch.zeros(1, 1, 32, 32, 3, device=device), step=0).items()}
 
 
-def perceptual_loss(a: Seen, b: Seen) -> Float[Tensor, ""]:
+def perceptual_loss(a: Features, b: Features) -> Float[Tensor, ""]:
     """Mean squared distance of feature vectors, summed over STAGES."""
     distances = [F.mse_loss(a[stage], b[stage], reduction="sum") / a[stage][:, 0].numel() for stage in STAGES]
     return torch.stack(distances).sum()

@@ -321,7 +321,7 @@ def test_stills_and_clips_are_trained_on_together(weights: Path, clips: Path, tm
     loss = TransformerObjective.loss
 
     def watched(self: TransformerObjective, batch: Noised, step: int) -> torch.Tensor:
-        seen.add(tuple(batch.batch.latents.shape))
+        seen.add(tuple(batch.latents.shape))
         return loss(self, batch, step)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -81,7 +81,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-CONTEST = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
+ADVERSARIAL = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
 FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
 PARAPHRASES = {"component": "text_encoder", "paraphrases": Path("paraphrases.tsv")}
 
@@ -94,7 +94,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, CONTEST, *FRESH, PARAPHRASES]
+    "options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, ADVERSARIAL, *FRESH, PARAPHRASES]
 )
 @pytest.mark.usefixtures("in_folder")
 def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, options: dict) -> None:
@@ -191,13 +191,13 @@ def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: P
     assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
 
 
-def test_a_critic_changes_what_the_decoder_learns_and_stays_behind(start: Start, tmp_path: Path) -> None:
-    alone = start(run=tmp_path / "alone", **{**CONTEST, "adversarial": 0.0})
-    run = start(**CONTEST)
+def test_a_discriminator_changes_what_the_decoder_learns_and_stays_behind(start: Start, tmp_path: Path) -> None:
+    alone = start(run=tmp_path / "alone", **{**ADVERSARIAL, "adversarial": 0.0})
+    run = start(**ADVERSARIAL)
     (weights,) = (run / "vae").glob("*.safetensors")
-    assert not [name for name in load_file(weights) if "critic" in name]
+    assert not [name for name in load_file(weights) if "discriminator" in name]
     pairs = zip(load_autoencoder(alone).decoder.parameters(), load_autoencoder(run).decoder.parameters(), strict=True)
-    assert not all(torch.equal(without, with_critic) for without, with_critic in pairs)
+    assert not all(torch.equal(without, with_discriminator) for without, with_discriminator in pairs)
 
 
 def test_a_run_generates(start: Start) -> None:

@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from soradit.training.perceptual import FRAMES, Sight, perceptual_loss
+from soradit.training.perceptual import FRAMES, FeatureExtractor, perceptual_loss
 
 
 @pytest.fixture(scope="module")
-def sight() -> Sight:
-    return Sight()
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor()
 
 
-def loss(sight: Sight, a: torch.Tensor, b: torch.Tensor, step: int = 0) -> torch.Tensor:
-    return perceptual_loss(sight(a, step), sight(b, step))
+def loss(extractor: FeatureExtractor, a: torch.Tensor, b: torch.Tensor, step: int = 0) -> torch.Tensor:
+    return perceptual_loss(extractor(a, step), extractor(b, step))
 
 
 def grain(frames: int = 4) -> torch.Tensor:
@@ -29,29 +29,29 @@ def blurred(video: torch.Tensor) -> torch.Tensor:
 
 
 def test_channels_are_asked_for_where_the_network_is() -> None:
-    sight = Sight()
-    assert sight.to("meta").channels() == Sight().channels()
+    extractor = FeatureExtractor()
+    assert extractor.to("meta").channels() == FeatureExtractor().channels()
 
 
-def test_the_same_video_costs_nothing_and_texture_lost_costs_most(sight: Sight) -> None:
+def test_the_same_video_costs_nothing_and_texture_lost_costs_most(extractor: FeatureExtractor) -> None:
     video = grain()
-    assert loss(sight, video, video) == 0
+    assert loss(extractor, video, video) == 0
     blur = blurred(video)
     shift = (blur - video).square().mean().sqrt()  # as far away in pixels
-    assert loss(sight, blur, video) > 2 * loss(sight, video + shift, video) > 0
+    assert loss(extractor, blur, video) > 2 * loss(extractor, video + shift, video) > 0
 
 
-def test_frames_take_turns(sight: Sight) -> None:
+def test_frames_take_turns(extractor: FeatureExtractor) -> None:
     video, other = grain(), grain()
     other[:, 3] = 0
-    seen = [bool(loss(sight, other, video, step)) for step in range(4)]
+    seen = [bool(loss(extractor, other, video, step)) for step in range(4)]
     assert sum(seen) == FRAMES
 
 
-def test_gradients_reach_the_reconstruction_and_no_weight(sight: Sight) -> None:
+def test_gradients_reach_the_reconstruction_and_no_weight(extractor: FeatureExtractor) -> None:
     video = grain(frames=1).requires_grad_(True)
-    loss(sight.train(), video, grain(frames=1) * 0.5).backward()
+    loss(extractor.train(), video, grain(frames=1) * 0.5).backward()
     assert video.grad is not None
     assert video.grad.abs().sum() > 0
-    assert not any(parameter.requires_grad for parameter in sight.parameters())
-    assert not any(module.training for module in sight.network.modules())
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+    assert not any(module.training for module in extractor.network.modules())
