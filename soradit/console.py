@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from soradit.report import Progress, Report
+from soradit.text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,11 +168,6 @@ def half_blocks(frame: "np.ndarray", *, columns: int, rows: int, is_coloured: bo
 def write_line(text: str) -> None:
     """One line to stderr, whole and unstyled; control characters are shown, not obeyed."""
     print(visible(text), file=sys.stderr, flush=True)
-
-
-def visible(text: str) -> str:
-    """Text with its control characters, and whatever else has no shape of its own, as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _memory() -> str:

@@ -1,8 +1,6 @@
 """The one place that decides device and precision."""
 
-import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import torch
 
@@ -72,33 +70,6 @@ def _fast_at_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":  # emulated, bfloat16 is hundreds of times slower than float32
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeakFlops:
-    """Floating-point operations of a square matrix product."""
-
-    per_second: float
-    per_processor_second: float | None
-    """Of the CPU's cores together, which other programs take none of; None on other devices."""
-
-
-def peak_flops(device: torch.device, precision: torch.dtype) -> PeakFlops:
-    """The best of a few: a second's fraction of work."""
-    size = 8192 if device.type == "cuda" else 1024
-    a = torch.randn(size, size, device=device, dtype=precision)
-    seconds, processor_seconds = [], []
-    for _ in range(6):
-        synchronize(device)
-        started, of_processor = time.perf_counter(), time.process_time()
-        a @ a
-        synchronize(device)
-        seconds.append(time.perf_counter() - started)
-        processor_seconds.append(time.process_time() - of_processor)
-    flops, best = 2 * size**3, min(processor_seconds)  # 0 where that clock is coarse
-    return PeakFlops(
-        per_second=flops / min(seconds), per_processor_second=flops / best if device.type == "cpu" and best else None
-    )
 
 
 def synchronize(device: torch.device) -> None:

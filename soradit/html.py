@@ -2,7 +2,7 @@
 
 from html import escape
 
-from soradit.console import visible
+from soradit.text import visible
 
 # Names and captions are strangers' text: should any escape be forgotten, the page still may load and run nothing.
 _PAGE = """<!DOCTYPE html>

@@ -45,9 +45,10 @@ def check(
     overrides = {"height": height, "width": width, "num_frames": frames, "fps": fps}
     look_first(clips, weights=weights, **overrides)
 
-    from soradit.console import TerminalOfRows, visible
+    from soradit.console import TerminalOfRows
     from soradit.tasks.check import check as run
     from soradit.tasks.checked import HEADER
+    from soradit.text import visible
 
     rows = run(
         clips,

@@ -66,8 +66,9 @@ def evaluate(
         precision=precision,
     )
 
-    from soradit.console import Terminal, visible
+    from soradit.console import Terminal
     from soradit.tasks.evaluate import evaluate as run
+    from soradit.text import visible
 
     found = run(config, Terminal())
     for line in [json.dumps(found.to_dict(), ensure_ascii=False)] if as_json else found.to_lines():

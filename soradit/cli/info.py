@@ -46,8 +46,8 @@ def info(
 
     import json
 
-    from soradit.console import visible
     from soradit.tasks.info import info as run
+    from soradit.text import visible
 
     facts = run(what, height=height, width=width, num_frames=frames)
     if as_json:

@@ -80,9 +80,11 @@ class GenerationConfig:
         if self.sampler not in SAMPLERS[self.process]:
             known = " or ".join(SAMPLERS[self.process])
             raise UsageError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
-        for name in ("steps", "height", "width", "num_frames", "fps", "shift"):
-            if name != "shift" and not isinstance(getattr(self, name), int):
+        counts = ("steps", "height", "width", "num_frames", "fps")
+        for name in counts:
+            if not isinstance(getattr(self, name), int):
                 raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+        for name in (*counts, "shift"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.guidance_until <= 1:

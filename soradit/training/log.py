@@ -3,8 +3,8 @@
 from datetime import datetime
 from pathlib import Path
 
-from soradit.console import visible
 from soradit.report import Forwarding, Report
+from soradit.text import visible
 
 LOG = "log.txt"
 

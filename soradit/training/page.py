@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soradit.charts import Line, Points, line_chart, smoothed
-from soradit.device import PeakFlops
 from soradit.files import write_whole
 from soradit.html import page, safe
+from soradit.training.estimate import PeakFlops
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from soradit.device import choose_device, name_of, peak_flops
+from soradit.device import choose_device, name_of
 from soradit.media.clips import Clip
 from soradit.model.config import load_generation_config
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
 from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig
 from soradit.training.distributed import World
-from soradit.training.estimate import flops_per_clip
+from soradit.training.estimate import flops_per_clip, peak_flops
 from soradit.training.loop import Objective
 from soradit.training.page import Story
 from soradit.training.samples import Samples

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from soradit.charts import Line, line_chart, smoothed
-from soradit.device import PeakFlops
+from soradit.training.estimate import PeakFlops
 from soradit.training.journal import BOARD_FOLDER, Journal
 from soradit.training.log import append_to_log
 from soradit.training.page import BLUE, ORANGE, Story, verdict, write_page
