@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
@@ -186,11 +186,11 @@ class Autoencoder(nn.Module):
         return latents * self.latent_std + self.latent_mean
 
 
-def to_float(frames: Tensor) -> Tensor:
+def to_float(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """uint8 in [0, 255] -> float32 in [-1, 1]."""
     return frames.to(torch.float32, copy=True).div_(127.5).sub_(1)  # in place: long clips are large
 
 
-def to_uint8(video: Tensor) -> Tensor:
+def to_uint8(video: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """float in [-1, 1] -> uint8 in [0, 255], rounded."""
     return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

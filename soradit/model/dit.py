@@ -105,7 +105,9 @@ class AdaptiveLayerNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
 
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "b tokens width"]:
+    def forward(
+        self, x: Float[Tensor, "b tokens width"], scale: Float[Tensor, "b 1 width"], shift: Float[Tensor, "b 1 width"]
+    ) -> Float[Tensor, "b tokens width"]:
         return modulate(self.norm(x), scale, shift)
 
 
@@ -153,7 +155,13 @@ class Block(nn.Module):
         self.attention = Attention(width=width, heads=config.heads, text_dim=config.text_dim)
         self.feed_forward = FeedForward(width=width, ratio=config.mlp_ratio)
 
-    def forward(self, x: Tensor, condition: Tensor, text: Tensor, rotation: Rotation) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "b tokens width"],
+        condition: Float[Tensor, "b width"],
+        text: Float[Tensor, "b words text"],
+        rotation: Rotation,
+    ) -> Float[Tensor, "b tokens width"]:
         scale1, scale2, shift1, shift2, gate1, gate2 = self.modulation(condition)
         x = torch.addcmul(x, gate1, self.attention(self.norm(x, scale1, shift1), text, rotation))
         return torch.addcmul(x, gate2, self.feed_forward(self.norm(x, scale2, shift2)))
