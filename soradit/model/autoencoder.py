@@ -24,7 +24,7 @@ MERGE: PatchSize = (1, 2, 2)
 
 MAX_STEP = 0.03
 """Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
-LEVELLED = (1.0, 2 / 3, 2 / 3)
+LEVELLED = (1.0, 0.55, 0.55)
 """Share of it in time, height and width, measured on the bundled weights: what is left is like the texture inside."""
 
 
