@@ -87,9 +87,16 @@ class Pipeline:
         folder = find_weights(weights)
         hashes = hashes or verify(folder)
         chosen = choose_device(device)
+        transformer, autoencoder = load_transformer(folder), load_autoencoder(folder)
+        made, taken = transformer.config.latent_channels, autoencoder.config.latent_channels
+        if made != taken:
+            raise SoraditError(
+                f"the transformer of {folder} makes latents of {made} numbers, its autoencoder takes {taken}: "
+                f"train it with soradit train --weights {folder}"
+            )
         return cls(
-            transformer=load_transformer(folder),
-            autoencoder=load_autoencoder(folder),
+            transformer=transformer,
+            autoencoder=autoencoder,
             text_encoder=CachedTextEncoder(folder, identity(hashes, "text_encoder", "tokenizer")),
             defaults=load_generation_config(folder),
             device=chosen,

@@ -23,6 +23,9 @@ PRESETS: dict[str, dict[str, int]] = {
 MAX_TOKENS = 16_384
 """That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 
+POINT_NUMBERS = 3
+"""Of a latent vector, for each patch's brightest point: how bright it is, and where."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
@@ -34,7 +37,9 @@ class AutoencoderConfig:
     """Features per position at each stage; each stage after the first halves height and width."""
     blocks_per_stage: int = 1
     latent_channels: int = 128
-    """Numbers per latent vector."""
+    """Numbers per latent vector, points included."""
+    points: bool = False
+    """Whether latents hold, as their last numbers, the brightest point of each patch; see ``soradit.model.points``."""
     latent_mean: tuple[float, ...] | None = None
     """Per channel, over training clips; None until the autoencoder has been fitted."""
     latent_std: tuple[float, ...] | None = None
@@ -53,6 +58,16 @@ class AutoencoderConfig:
         frames, height, width = self.patch_size
         merged = 2 ** (len(self.widths) - 1)
         return frames, height * merged, width * merged
+
+    @property
+    def linear_channels(self) -> int:
+        """Of the latent channels, the first ones, which a linear layer makes."""
+        return self.latent_channels - self.point_channels
+
+    @property
+    def point_channels(self) -> int:
+        """Of the latent channels, the last ones, which are points."""
+        return POINT_NUMBERS * 4 ** (len(self.widths) - 1) if self.points else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,9 +57,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
 
 def load_encoder_only(folder: Path) -> Autoencoder:
     """An autoencoder with the folder's encoder, frozen, and a decoder yet to be fitted and trained."""
-    autoencoder: Autoencoder = _load(Autoencoder, AutoencoderConfig, folder / "vae", only="encoder.")
-    autoencoder.decoder.requires_grad_(True)
-    return autoencoder
+    return _load(Autoencoder, AutoencoderConfig, folder / "vae", only="encoder.")
 
 
 def load_text(folder: Path) -> "TextEncoder":

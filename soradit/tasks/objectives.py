@@ -5,8 +5,8 @@ from pathlib import Path
 
 from soradit.device import choose_device, choose_precision
 from soradit.media.clips import Clip
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
-from soradit.model.config import PRESETS, GenerationConfig, latent_grid, load_generation_config
+from soradit.model.autoencoder import Autoencoder, with_points
+from soradit.model.config import PRESETS, AutoencoderConfig, GenerationConfig, latent_grid, load_generation_config
 from soradit.model.dit import DiT, DiTConfig, widen
 from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import load_autoencoder, load_encoder_only, load_text, load_transformer, save_text
@@ -78,8 +78,10 @@ def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConf
 
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     saved = has_component(config.run, "vae")
-    model = load_autoencoder(config.run).requires_grad_(True) if saved else Autoencoder(AutoencoderConfig())
-    objective = _reconstruction(model, config, loop, clips, report)
+    model = load_autoencoder(config.run) if saved else Autoencoder(AutoencoderConfig())
+    if config.points:
+        model = with_points(model)
+    objective = _reconstruction(model.requires_grad_(True), config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
         objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
@@ -91,18 +93,18 @@ def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoen
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    fits = before.config.token_size == fresh.token_size and before.config.latent_channels <= fresh.latent_channels
+    fits = before.config.token_size == fresh.token_size and before.config.linear_channels <= fresh.linear_channels
     return before if fits else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     """The autoencoder's decoder alone: latents stay what they are, and so the transformer stays of use."""
-    if not config.fresh:
-        model = load_autoencoder(config.run)
-        model.decoder.requires_grad_(True)
-        return _reconstruction(model, config, loop, clips, report)
-    objective = _reconstruction(load_encoder_only(config.run), config, loop, clips, report)
-    if not list_checkpoints(config.run):
+    model = load_encoder_only(config.run) if config.fresh else load_autoencoder(config.run)
+    if config.points:
+        model = with_points(model)
+    model.decoder.requires_grad_(True)
+    objective = _reconstruction(model, config, loop, clips, report)
+    if config.fresh and not list_checkpoints(config.run):
         report.note("fitting a linear decoder to begin with")
         objective.fit(encoder=False)
     return objective

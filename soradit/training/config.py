@@ -150,6 +150,8 @@ class TrainConfig:
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
     """Of several processes, let each keep but a part of weights and optimizer."""
+    points: bool = False
+    """Let the autoencoder's latents hold points of light, too; see ``soradit.model.points``."""
     perceptual: float = 0.0
     """Weight of the autoencoder's perceptual loss."""
     adversarial: float = 0.0
@@ -195,6 +197,8 @@ class TrainConfig:
             raise UsageError(f"--lora needs a transformer that has been trained: leave out {other}")
         if len(self.prompts) > MAX_SAMPLES:
             raise UsageError(f"--prompt is given {len(self.prompts)} times: {MAX_SAMPLES} samples are the most")
+        if self.points and self.component not in OF_AUTOENCODER:
+            raise UsageError(f"--points is for --component vae or decoder, not {self.component}")
         for name in ("perceptual", "adversarial"):
             if (weight := getattr(self, name)) and self.component not in OF_AUTOENCODER:
                 raise UsageError(f"--{name} is for --component vae or decoder, not {self.component}")

@@ -83,6 +83,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 ADVERSARIAL = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
 FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
+POINTS = [{"component": "decoder", "points": True}, {"component": "vae", "fresh": True, "points": True}]
 PARAPHRASES = {"component": "text_encoder", "paraphrases": Path("paraphrases.tsv")}
 
 
@@ -94,7 +95,15 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [*({"component": name} for name in COMPONENTS), {"optimizer": "muon"}, ADVERSARIAL, *FRESH, PARAPHRASES]
+    "options",
+    [
+        *({"component": name} for name in COMPONENTS),
+        {"optimizer": "muon"},
+        ADVERSARIAL,
+        *FRESH,
+        *POINTS,
+        PARAPHRASES,
+    ],
 )
 @pytest.mark.usefixtures("in_folder")
 def test_resumed_run_equals_an_unbroken_one(start: Start, tmp_path: Path, options: dict) -> None:
@@ -189,6 +198,23 @@ def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: P
     pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
     assert all(torch.equal(old, new) for old, new in pairs)
     assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
+
+
+def test_points_are_added_to_latents_and_the_transformer_learns_them_next(
+    start: Start, weights: Path, tmp_path: Path
+) -> None:
+    run = start(component="decoder", points=True)
+    before, after = load_autoencoder(weights), load_autoencoder(run)
+    assert after.config.points
+    assert after.config.latent_channels == before.config.latent_channels + 48
+    pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
+    assert all(torch.equal(old, new) for old, new in pairs)
+    assert encoder_fingerprint(weights) != encoder_fingerprint(run)
+    with pytest.raises(SoraditError, match=f"latents of 16 numbers.* train it with soradit train --weights {run}$"):
+        Pipeline.load(run)
+    trained = start(run=tmp_path / "trained", weights=str(run))
+    assert load_transformer(trained).config.latent_channels == after.config.latent_channels
+    assert Pipeline.load(trained)("a starry night").frames.shape == (16, 64, 64, 3)
 
 
 def test_a_discriminator_changes_what_the_decoder_learns_and_stays_behind(start: Start, tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Points of light: found where they are and only there, drawn as they were, and latents that hold them."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, with_points
+from soradit.model.points import FAINTEST, GAIN, draw_points, find_points, top_hat
+
+PATCH = (4, 8, 8)
+CONFIG = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
+
+
+def sky(brightness: float = -0.9, frames: int = 4, height: int = 32, width: int = 64) -> Tensor:
+    return torch.full((1, frames, height, width, 3), brightness)
+
+
+def night(*stars: tuple[int, int, float]) -> Tensor:
+    """Stars one pixel wide: row, column, and by how much they are brighter than the sky."""
+    video = sky()
+    for row, column, brightness in stars:
+        video[:, :, row, column] += brightness
+    return video
+
+
+def test_a_star_is_found_where_it_is_and_as_bright_as_it_is() -> None:
+    points = find_points(night((9, 30, 0.8)), PATCH)[0, 0]
+    brightness, down, right = points[1, 3] / GAIN
+    assert brightness.item() == pytest.approx(0.8)
+    assert down.item() / 0.8 == pytest.approx((9 - 8 + 0.5) / 4 - 1)
+    assert right.item() / 0.8 == pytest.approx((30 - 24 + 0.5) / 4 - 1)
+    assert points.count_nonzero() == 3
+
+
+def test_of_two_stars_in_a_patch_the_brighter_is_kept() -> None:
+    both, alone = night((9, 30, 0.8), (14, 25, 0.4)), night((9, 30, 0.8))
+    assert torch.equal(find_points(both, PATCH), find_points(alone, PATCH))
+
+
+def test_a_flash_in_one_frame_is_found() -> None:
+    video = sky()
+    video[:, 2, 9, 30] = 0.5
+    assert find_points(video, PATCH)[0, 0, 1, 3, 0].item() == pytest.approx(GAIN * 1.4)
+
+
+def test_what_is_large_smooth_dark_or_faint_is_no_point() -> None:
+    moon, edge, hole, faint = night(), night(), night(), night((9, 30, FAINTEST * 0.9))
+    moon[:, :, 10:15, 20:25] = 1
+    edge[:, :, :, 32:] = 1
+    hole[:, :, 9, 30] = -1
+    slope = torch.linspace(-1, 1, 64)[None, None, None, :, None].expand(1, 4, 32, 64, 3)
+    for video in (moon, edge, hole):
+        assert top_hat(video).abs().max() < 1e-6
+    for video in (moon, edge, hole, slope, faint):
+        assert not find_points(video, PATCH).any()
+
+
+def test_drawn_points_are_found_again() -> None:
+    points = find_points(night((3, 5, 0.5), (9, 30, 0.8), (20, 50, 1.4)), PATCH)
+    again = find_points(sky() + draw_points(points, PATCH), PATCH)
+    torch.testing.assert_close(again, points, rtol=0, atol=1e-3)
+
+
+def test_a_point_on_a_border_is_drawn_across_it() -> None:
+    points = torch.zeros(1, 1, 2, 2, 3)
+    points[0, 0, 0, 0] = GAIN * torch.tensor([1.0, 0.0, 1.0])  # the right end of the first patch
+    row = draw_points(points, PATCH)[0, 0, 4, :, 0]
+    torch.testing.assert_close(row[:8], row[8:].flip(0), rtol=0, atol=1e-3)
+    assert row[7] > 0.4
+
+
+@pytest.mark.parametrize("brightness", [-1.0, 0.0])
+def test_no_point_draws_nothing(brightness: float) -> None:
+    points = torch.zeros(1, 1, 2, 2, 3)
+    points[..., 0], points[..., 1:] = brightness, 5.0
+    assert not draw_points(points, PATCH).any()
+
+
+def test_an_autoencoder_with_points_is_the_same_for_the_rest() -> None:
+    torch.manual_seed(0)
+    before = Autoencoder(CONFIG).eval().requires_grad_(False)
+    after = with_points(before)
+    video = night((9, 30, 1.2))
+    plain, latents = before.encode(video), after.encode(video)
+    assert latents.shape[-1] == 16 + 16 * 3
+    assert torch.equal(latents[..., :16], plain)
+    drawn = after.decoder(latents) - before.decoder(plain)
+    assert drawn[0, 0, 9, 30].mean().item() == pytest.approx(1.2, rel=1e-3)
+    assert drawn[0, :, 20:].abs().max() < 1e-6
+    assert with_points(after) is after
+
+
+def test_points_know_their_place_in_a_token() -> None:
+    """Patches of a token, in rows: each star appears in the same place that it was in."""
+    model = with_points(Autoencoder(CONFIG).eval().requires_grad_(False))
+    video = night(*[(8 * row + 2, 8 * column + 5, 1.0) for row, column in ((0, 0), (1, 6), (3, 2))])
+    latents = model.encode(video)
+    latents[..., :16] = 0
+    drawn = (model.decoder(latents) - model.decoder(torch.zeros_like(latents)))[0, 0, ..., 0]
+    assert torch.equal(drawn > 0.5, video[0, 0, ..., 0] > 0)
