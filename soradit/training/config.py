@@ -28,20 +28,27 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What can be trained, and the parts that the weights to start from must have for it."""
 OF_AUTOENCODER = ("vae", "decoder")
 """Components that read clips themselves, not from the cache."""
-OF_TRANSFORMER = {
-    "preset",
-    "process",
-    "text_encoder",
-    "buckets",
-    "timestep_shift",
-    "min_snr",
-    "prompts",
-    "lora",
-    "compile",
-    "checkpoint_activations",
-    "shard",
+_TRANSFORMER, _TEXT_ENCODER = ("transformer",), ("text_encoder",)
+SETTINGS_OF: dict[str, tuple[str, ...]] = {
+    "preset": _TRANSFORMER,
+    "process": _TRANSFORMER,
+    "text_encoder": _TRANSFORMER,
+    "buckets": _TRANSFORMER,
+    "timestep_shift": _TRANSFORMER,
+    "min_snr": _TRANSFORMER,
+    "prompts": _TRANSFORMER,
+    "lora": _TRANSFORMER,
+    "compile": _TRANSFORMER,
+    "checkpoint_activations": _TRANSFORMER,
+    "shard": _TRANSFORMER,
+    "points": OF_AUTOENCODER,
+    "perceptual": OF_AUTOENCODER,
+    "adversarial": OF_AUTOENCODER,
+    "teacher": _TEXT_ENCODER,
+    "sentences": _TEXT_ENCODER,
+    "paraphrases": _TEXT_ENCODER,
 }
-"""Settings that no other component has."""
+"""Settings that not all components have, and which have them."""
 OPTIONS = {
     "learning_rate": "--lr",
     "warmup_steps": "--warmup",
@@ -178,17 +185,12 @@ class TrainConfig:
             raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
         for prompt in self.prompts:
             check_prompt(prompt)
-        if self.component != "transformer":
-            for field in fields(self):
-                if field.name in OF_TRANSFORMER and getattr(self, field.name) != field.default:
-                    option = option_of(field.name)
-                    raise UsageError(f"{option} is for --component transformer, not {self.component}")
+        for field in fields(self):
+            of = SETTINGS_OF.get(field.name, NEEDED)
+            if self.component not in of and getattr(self, field.name) != field.default:
+                raise UsageError(f"{option_of(field.name)} is for --component {' or '.join(of)}, not {self.component}")
         if (self.teacher is None) != (self.sentences is None):
             raise UsageError("--teacher and --sentences go together: give both, or neither")
-        if self.teacher is not None and self.component != "text_encoder":
-            raise UsageError(f"--teacher is for --component text_encoder, not {self.component}")
-        if self.paraphrases is not None and self.component != "text_encoder":
-            raise UsageError(f"--paraphrases is for --component text_encoder, not {self.component}")
         if self.paraphrases is not None and (self.teacher is not None or self.fresh):
             other = "--fresh" if self.fresh else "--teacher"
             raise UsageError(f"--paraphrases is for a text encoder that has been trained: leave out {other}")
@@ -197,12 +199,8 @@ class TrainConfig:
             raise UsageError(f"--lora needs a transformer that has been trained: leave out {other}")
         if len(self.prompts) > MAX_SAMPLES:
             raise UsageError(f"--prompt is given {len(self.prompts)} times: {MAX_SAMPLES} samples are the most")
-        if self.points and self.component not in OF_AUTOENCODER:
-            raise UsageError(f"--points is for --component vae or decoder, not {self.component}")
         for name in ("perceptual", "adversarial"):
-            if (weight := getattr(self, name)) and self.component not in OF_AUTOENCODER:
-                raise UsageError(f"--{name} is for --component vae or decoder, not {self.component}")
-            if not 0 <= weight < math.inf:
+            if not 0 <= (weight := getattr(self, name)) < math.inf:
                 raise UsageError(f"--{name} must be 0 or more, not {weight}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
