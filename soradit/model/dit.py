@@ -210,13 +210,18 @@ class DiT(nn.Module):
 
 @torch.no_grad()
 def widen(dit: DiT, latent_channels: int) -> DiT:
-    """A transformer for latents of more channels: the first are seen and predicted as before, the others not yet."""
+    """A transformer for latents of more channels: the first are predicted as before, and don't see the others yet.
+
+    The others are predicted at random, so that gradients reach what is to see them: from zeros on both sides
+    they would not, where the others have nothing to do with the first.
+    """
     wide, before = DiT(replace(dit.config, latent_channels=latent_channels)), dit.config.latent_channels
     added = latent_channels - before
     tensors = dit.state_dict()
     latents, place = tensors["embed.weight"].tensor_split([before], dim=1)
     tensors["embed.weight"] = torch.cat([F.pad(latents, (0, added)), place], dim=1)
-    tensors["out.weight"] = F.pad(tensors["out.weight"], (0, 0, 0, added))
+    others = nn.Linear(dit.config.width, added)
+    tensors["out.weight"] = torch.cat([tensors["out.weight"], others.weight])
     tensors["out.bias"] = F.pad(tensors["out.bias"], (0, added))
     wide.load_state_dict(tensors)
     return wide

@@ -26,16 +26,18 @@ GAIN = 4.0
 def find_points(
     video: Float[Tensor, "b frames height width 3"], patch_size: PatchSize
 ) -> Float[Tensor, "b t h w numbers"]:
-    """Of each patch, over its frames: the brightness of its brightest point, and that times the point's place.
+    """Of each patch, over its frames: how strong its brightest point is, and that times the point's place.
 
-    Brightness is in the unit of the video, 0 for none; places go from -1 to 1, down and to the right.
+    Strength is the root of the brightness in the unit of the video, 0 for none, so that a faint star is clearly more
+    than none, and what little a transformer errs by is squared away. Places go from -1 to 1, down and to the right.
     """
     frames, height, width = patch_size
     patches = rearrange(top_hat(video), "b (t k) (h y) (w x) -> b t h w (k y x)", k=frames, y=height, x=width)
     brightness, pixel = F.threshold(patches, FAINTEST, 0.0).max(dim=-1)
+    strength = brightness.sqrt()
     down = (pixel // width % height + 0.5) / height * 2 - 1
     right = (pixel % width + 0.5) / width * 2 - 1
-    return GAIN * torch.stack([brightness, brightness * down, brightness * right], dim=-1)
+    return GAIN * torch.stack([strength, strength * down, strength * right], dim=-1)
 
 
 def draw_points(
@@ -43,11 +45,11 @@ def draw_points(
 ) -> Float[Tensor, "b frames height width 1"]:
     """What points add to a video, the same in all frames of a patch: a small Gaussian each. Inverse of find_points."""
     frames, height, width = patch_size
-    brightness, down, right = (points / GAIN).unbind(dim=-1)
-    brightness = F.relu(brightness)
-    rows = _profile(down / brightness.clamp_min(1e-6), height)
-    columns = _profile(right / brightness.clamp_min(1e-6), width)
-    spots = brightness[..., None, None] * rows[..., :, None] * columns[..., None, :]
+    strength, down, right = (points / GAIN).unbind(dim=-1)
+    strength = F.relu(strength)
+    rows = _profile(down / strength.clamp_min(1e-6), height)
+    columns = _profile(right / strength.clamp_min(1e-6), width)
+    spots = strength.square()[..., None, None] * rows[..., :, None] * columns[..., None, :]
     picture = F.fold(
         rearrange(spots, "b t h w y x -> (b t) (y x) (h w)"),
         output_size=(points.shape[2] * height, points.shape[3] * width),

@@ -54,7 +54,14 @@ def test_a_widened_transformer_predicts_the_first_channels_as_before(dit: DiT) -
     latents, *conditions = inputs()
     wide = widen(dit, 9)(torch.cat([latents, torch.rand(2, 2, 3, 2, 3)], dim=-1), *conditions)
     torch.testing.assert_close(wide[..., :6], dit(latents, *conditions))
-    assert torch.equal(wide[..., 6:], torch.zeros(2, 2, 3, 2, 3))
+
+
+def test_gradients_reach_what_a_widened_transformer_is_to_see(dit: DiT) -> None:
+    latents, *conditions = inputs()
+    wide = widen(dit, 9).requires_grad_(True)
+    others = torch.rand(2, 2, 3, 2, 3)
+    wide(torch.cat([latents, others], dim=-1), *conditions)[..., 6:].sub(others).square().sum().backward()
+    assert (wide.embed.weight.grad[:, 6:9].abs().max(dim=0).values > 0).all()
 
 
 @pytest.mark.parametrize("grid", [(1, 1, 1), (1, 8, 8), (5, 2, 3), (7, 1, 1)])

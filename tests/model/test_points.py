@@ -25,10 +25,10 @@ def night(*stars: tuple[int, int, float]) -> Tensor:
 
 def test_a_star_is_found_where_it_is_and_as_bright_as_it_is() -> None:
     points = find_points(night((9, 30, 0.8)), PATCH)[0, 0]
-    brightness, down, right = points[1, 3] / GAIN
-    assert brightness.item() == pytest.approx(0.8)
-    assert down.item() / 0.8 == pytest.approx((9 - 8 + 0.5) / 4 - 1)
-    assert right.item() / 0.8 == pytest.approx((30 - 24 + 0.5) / 4 - 1)
+    strength, down, right = points[1, 3] / GAIN
+    assert strength.item() ** 2 == pytest.approx(0.8)
+    assert (down / strength).item() == pytest.approx((9 - 8 + 0.5) / 4 - 1)
+    assert (right / strength).item() == pytest.approx((30 - 24 + 0.5) / 4 - 1)
     assert points.count_nonzero() == 3
 
 
@@ -40,7 +40,7 @@ def test_of_two_stars_in_a_patch_the_brighter_is_kept() -> None:
 def test_a_flash_in_one_frame_is_found() -> None:
     video = sky()
     video[:, 2, 9, 30] = 0.5
-    assert find_points(video, PATCH)[0, 0, 1, 3, 0].item() == pytest.approx(GAIN * 1.4)
+    assert find_points(video, PATCH)[0, 0, 1, 3, 0].item() == pytest.approx(GAIN * 1.4**0.5)
 
 
 def test_what_is_large_smooth_dark_or_faint_is_no_point() -> None:
@@ -69,10 +69,10 @@ def test_a_point_on_a_border_is_drawn_across_it() -> None:
     assert row[7] > 0.4
 
 
-@pytest.mark.parametrize("brightness", [-1.0, 0.0])
-def test_no_point_draws_nothing(brightness: float) -> None:
+@pytest.mark.parametrize("strength", [-1.0, 0.0])
+def test_no_point_draws_nothing(strength: float) -> None:
     points = torch.zeros(1, 1, 2, 2, 3)
-    points[..., 0], points[..., 1:] = brightness, 5.0
+    points[..., 0], points[..., 1:] = strength, 5.0
     assert not draw_points(points, PATCH).any()
 
 
