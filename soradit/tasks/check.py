@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 from soradit.errors import SoraditError
 from soradit.files import check_output_path, write_whole
@@ -134,7 +135,7 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
     yield from (f"caption without a clip: {path}" for path in survey.stray_texts)
     for row in rows:
         for caption in row.clip.captions:
-            if sum(map(str.isalpha, caption)) < MIN_CAPTION_LETTERS:
+            if _letters(caption) < MIN_CAPTION_LETTERS:
                 yield f'near-empty caption: {row.name}: "{caption}"'
     first: dict[str, str] = {}
     for row in rows:
@@ -143,6 +144,11 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
     yield from survey.remarks
     clips = {row.clip.path for row in rows}
     yield from (f"train refuses: {problem.message}" for problem in survey.problems if problem.path not in clips)
+
+
+def _letters(caption: str) -> int:
+    """How many there are; wide ones (空, 雨, 밤) are a word each."""
+    return sum(MIN_CAPTION_LETTERS if east_asian_width(each) == "W" else 1 for each in caption if each.isalpha())
 
 
 def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig, *, max_bad: float) -> None:

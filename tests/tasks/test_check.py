@@ -98,7 +98,7 @@ def checked(small_weights: Path) -> Callable[..., tuple[dict[str, Checked], list
 def test_every_file_gets_a_row_and_the_sums_add_up(checked: Callable, tmp_path: Path) -> None:
     write_clip(tmp_path / "good.mp4", num_frames=16)
     write_clip(tmp_path / "twin.mp4", num_frames=16, caption="x")
-    write_clip(tmp_path / "long.mp4", num_frames=11)
+    write_clip(tmp_path / "long.mp4", num_frames=11, caption="空")
     write_clip(tmp_path / "short.mp4", num_frames=7)
     write_clip(tmp_path / "bare.mp4", caption=None)
     (tmp_path / "text.mp4").write_text("not a video")
