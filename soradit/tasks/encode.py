@@ -1,9 +1,6 @@
 """``soradit encode``: clips and captions -> cached latents and text embeddings."""
 
-import ctypes
 import os
-import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"
-_M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
 def encode_folder(
@@ -49,7 +45,6 @@ def encode_folder(
     target = cache_folder or folder / CACHE_NAME
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     clips, config = find_clips(folder), replace(load_generation_config(source), **given)
-    _return_freed_memory()
     with Stop(target, report=report) as stop:
         try:
             encoded = encode(
@@ -134,13 +129,6 @@ def verify(cache_folder: Path, report: Report | None = None) -> int:
     if wrong:
         raise SoraditError(f"{len(wrong)} of {total} files of {cache_folder} were damaged, and are out: encode again")
     return total
-
-
-def _return_freed_memory() -> None:
-    """Let glibc return what large tensors leave to the system at once, where it would keep hundreds of megabytes."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def _require_writable(folder: Path) -> None:

@@ -72,7 +72,13 @@ class Encoding:
                         shards.release(name)
                         embedded.append(name)
 
-                share(missing, shards, embed, lambda: progress.update(len(embedded)))
+                share(
+                    missing,
+                    shards,
+                    embed,
+                    tell=lambda: progress.update(len(embedded)),
+                    found=embedded.append,
+                )
 
     def _by_content(self, clips: list[Clip], left_out: dict[Clip, SoraditError]) -> dict[str, list[Clip]]:
         """The clips, those with the same content together."""
@@ -118,7 +124,7 @@ class Encoding:
                     shards.release(name)
                     pace.add_clip()
 
-            share(list(missing), shards, encode_them, pace.tell)
+            share(list(missing), shards, encode_them, tell=pace.tell, found=lambda name: pace.add_clip())
         return failed
 
     def _encode_clip(

@@ -149,8 +149,18 @@ class Shards:
             return False
 
 
-def share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None], tell: Callable[[], None]) -> None:
-    """Do the work on the names that no other process is at; then look what those have left undone."""
+def share(
+    names: list[str],
+    shards: Shards,
+    work: Callable[[Iterable[str]], None],
+    *,
+    tell: Callable[[], None],
+    found: Callable[[str], None],
+) -> None:
+    """Do the work on the names that no other process is at; then look what those have left undone.
+
+    ``tell`` is called before each name, ``found`` with each that another process has done meanwhile.
+    """
     busy: list[str] = []
 
     def claimed() -> Iterator[str]:
@@ -160,6 +170,7 @@ def share(names: list[str], shards: Shards, work: Callable[[Iterable[str]], None
                 busy.append(name)
             elif shards.find(name):
                 shards.release(name)
+                found(name)
             else:
                 yield name
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from soradit.errors import SoraditError
 from soradit.training import shards as shards_module
-from soradit.training.shards import INDEX, Shards
+from soradit.training.shards import INDEX, Shards, share
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -54,6 +55,21 @@ def test_whatever_a_dead_process_leaves_is_put_right(tmp_path: Path, place: str)
     assert missing == (["b"] if place == "half a file" else [])
     write(folder, *missing)
     assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_what_another_process_did_meanwhile_is_found(tmp_path: Path) -> None:
+    done: list[str] = []
+    found: list[str] = []
+    with Shards(tmp_path) as shards:
+
+        def work(names: Iterable[str]) -> None:
+            for name in names:
+                write(tmp_path, name, *("c" if name == "a" else ""))
+                shards.release(name)
+                done.append(name)
+
+        share(["a", "b", "c", "d"], shards, work, tell=lambda: None, found=found.append)
+    assert (done, found) == (["a", "b", "d"], ["c"])
 
 
 def test_damage_is_remembered(tmp_path: Path) -> None:
