@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
-from soradit.model.config import AutoencoderConfig
+from soradit.model.config import POINT_NUMBERS, AutoencoderConfig
 from soradit.model.norm import RMSNorm
 from soradit.model.points import draw_points, find_points
 
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Video in [-1, 1] <-> latents of zero mean a channel, and unit variance on average over channels."""
+    """Video in [-1, 1] <-> latents, zero in the mean of a channel, of unit variance on average, points apart."""
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -203,11 +203,11 @@ class Autoencoder(nn.Module):
 
 @torch.no_grad()
 def with_points(autoencoder: Autoencoder) -> Autoencoder:
-    """The autoencoder, frozen, with latents that hold points, too."""
+    """The autoencoder with latents that hold points, too: itself if they do, else a frozen one."""
     before = autoencoder.config
     if before.points:
         return autoencoder
-    added = replace(before, points=True).point_channels
+    added = POINT_NUMBERS * before.patches_per_token
     config = replace(
         before,
         points=True,

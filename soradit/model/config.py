@@ -24,7 +24,7 @@ MAX_TOKENS = 16_384
 """That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 
 POINT_NUMBERS = 3
-"""Of a latent vector, for each patch's brightest point: how bright it is, and where."""
+"""Of a latent vector, for each patch's brightest point: how strong it is, and that times its place down and across."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
+        if self.linear_channels < 1:
+            raise ValueError(f"latent_channels {self.latent_channels} are too few for {self.point_channels} of points")
         for name in ("latent_mean", "latent_std"):
             if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
                 raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")
@@ -60,6 +62,11 @@ class AutoencoderConfig:
         return frames, height * merged, width * merged
 
     @property
+    def patches_per_token(self) -> int:
+        """First-stage patches that one latent vector stands for."""
+        return 4 ** (len(self.widths) - 1)
+
+    @property
     def linear_channels(self) -> int:
         """Of the latent channels, the first ones, which a linear layer makes."""
         return self.latent_channels - self.point_channels
@@ -67,7 +74,7 @@ class AutoencoderConfig:
     @property
     def point_channels(self) -> int:
         """Of the latent channels, the last ones, which are points."""
-        return POINT_NUMBERS * 4 ** (len(self.widths) - 1) if self.points else 0
+        return POINT_NUMBERS * self.patches_per_token if self.points else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,7 +220,7 @@ def widen(dit: DiT, latent_channels: int) -> DiT:
     tensors = dit.state_dict()
     latents, place = tensors["embed.weight"].tensor_split([before], dim=1)
     tensors["embed.weight"] = torch.cat([F.pad(latents, (0, added)), place], dim=1)
-    others = nn.Linear(dit.config.width, added, device=dit.out.weight.device)
+    others = nn.Linear(dit.config.width, added)
     tensors["out.weight"] = torch.cat([tensors["out.weight"], others.weight])
     tensors["out.bias"] = F.pad(tensors["out.bias"], (0, added))
     wide.load_state_dict(tensors)

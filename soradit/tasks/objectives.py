@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soradit.device import choose_device, choose_precision
+from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.model.autoencoder import Autoencoder, with_points
 from soradit.model.config import PRESETS, AutoencoderConfig, GenerationConfig, latent_grid, load_generation_config
@@ -68,9 +69,16 @@ def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConf
     """The run's own transformer, widened to the latents if they have more channels, or a new one that fits them."""
     if has_component(config.run, "transformer"):
         dit = load_transformer(config.run)
-        if dit.config.latent_channels < autoencoder.latent_channels:
-            dit = widen(dit, autoencoder.latent_channels)
-        return dit.requires_grad_(True)
+        known, asked = dit.config.latent_channels, autoencoder.latent_channels
+        if known > asked:
+            raise SoraditError(
+                f"the transformer knows latents of {known} numbers, these have {asked}: train one with --fresh"
+            )
+        if known < asked and config.lora is not None:
+            raise SoraditError(
+                f"the transformer knows {known} of latents' {asked} numbers: train it without --lora first"
+            )
+        return (widen(dit, asked) if known < asked else dit).requires_grad_(True)
     text = load_text(config.run)
     given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
     return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
@@ -93,12 +101,13 @@ def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoen
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    fits = before.config.token_size == fresh.token_size and before.config.linear_channels <= fresh.linear_channels
-    return before if fits else None
+    same = before.config.points and before.config.linear_channels == fresh.linear_channels
+    narrower = not before.config.points and before.config.linear_channels <= fresh.linear_channels
+    return before if before.config.token_size == fresh.token_size and (same or narrower) else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    """The autoencoder's decoder alone: latents stay what they are, and so the transformer stays of use."""
+    """The autoencoder's decoder alone: latents stay what they are, points apart, and so the transformer is of use."""
     model = load_encoder_only(config.run) if config.fresh else load_autoencoder(config.run)
     if config.points:
         model = with_points(model)

@@ -173,9 +173,10 @@ class AutoencoderObjective:
         for index in draw_indices(self.seed, 0, min(NUM_STATISTICS_WINDOWS, len(self.training)), len(self.training)):
             video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
-        flat = torch.cat(latents).cpu().double()
-        deviation = flat.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
-        return flat.mean(0), deviation.expand(flat.shape[1])
+        config = self.autoencoder.config
+        linear = torch.cat(latents)[:, : config.linear_channels].cpu().double()
+        deviation = linear.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
+        return F.pad(linear.mean(0), (0, config.point_channels)), deviation.expand(config.latent_channels)
 
     def _windows(
         self, clips: list[Clip], indices: list[int], random: torch.Generator

@@ -28,6 +28,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """What can be trained, and the parts that the weights to start from must have for it."""
 OF_AUTOENCODER = ("vae", "decoder")
 """Components that read clips themselves, not from the cache."""
+COMPONENTS = tuple(NEEDED)
 _TRANSFORMER, _TEXT_ENCODER = ("transformer",), ("text_encoder",)
 SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "preset": _TRANSFORMER,
@@ -186,7 +187,7 @@ class TrainConfig:
         for prompt in self.prompts:
             check_prompt(prompt)
         for field in fields(self):
-            of = SETTINGS_OF.get(field.name, NEEDED)
+            of = SETTINGS_OF.get(field.name, COMPONENTS)
             if self.component not in of and getattr(self, field.name) != field.default:
                 raise UsageError(f"{option_of(field.name)} is for --component {' or '.join(of)}, not {self.component}")
         if (self.teacher is None) != (self.sentences is None):

@@ -212,9 +212,14 @@ def test_points_are_added_to_latents_and_the_transformer_learns_them_next(
     assert encoder_fingerprint(weights) != encoder_fingerprint(run)
     with pytest.raises(SoraditError, match=f"latents of 16 numbers.* train it with soradit train --weights {run}$"):
         Pipeline.load(run)
+    with pytest.raises(SoraditError, match="knows 16 of latents' 64 numbers: train it without --lora first"):
+        start(run=tmp_path / "lora", weights=str(run), lora=2)
     trained = start(run=tmp_path / "trained", weights=str(run))
     assert load_transformer(trained).config.latent_channels == after.config.latent_channels
     assert Pipeline.load(trained)("a starry night").frames.shape == (16, 64, 64, 3)
+    shutil.copytree(weights / "vae", trained / "vae", dirs_exist_ok=True)
+    with pytest.raises(SoraditError, match="knows latents of 64 numbers, these have 16: train one with --fresh"):
+        start(run=tmp_path / "narrow", weights=str(trained))
 
 
 def test_a_discriminator_changes_what_the_decoder_learns_and_stays_behind(start: Start, tmp_path: Path) -> None:
