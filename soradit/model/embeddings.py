@@ -1,7 +1,5 @@
 """Prompts' embeddings, kept on disk: a prompt seen before needs no text encoder, and not the seconds to import one."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -10,9 +8,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from soradit.files import write_whole
 from soradit.model.conditioning import PromptEmbedding
 from soradit.model.meanwhile import cached_prompts, entry_path
 from soradit.model.weights import load_text
@@ -71,15 +70,10 @@ class CachedTextEncoder:
         return entry
 
     def _keep(self, path: Path, entry: dict[str, Tensor]) -> None:
-        """Whole or not at all, whoever else writes; a cache that can't be written is no reason to stop."""
-        temporary = path.with_name(f"{secrets.token_hex(8)}.tmp")
-        try:
+        """Whoever else writes; a cache that can't be written is no reason to stop."""
+        with suppress(OSError):
             self.cache.mkdir(parents=True, exist_ok=True)
-            save_file(entry, temporary)
-            os.replace(temporary, path)
+            write_whole(path, save(entry))
             by_age = sorted(self.cache.iterdir(), key=lambda p: p.stat().st_mtime)
             for outdated in by_age[:-MAX_ENTRIES]:
                 outdated.unlink(missing_ok=True)
-        except (OSError, SafetensorError):
-            with suppress(OSError):
-                temporary.unlink()

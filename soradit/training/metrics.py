@@ -5,6 +5,8 @@ import io
 import os
 from pathlib import Path
 
+from soradit.files import write_whole
+
 Row = dict[str, float]
 
 
@@ -65,10 +67,7 @@ class Metrics:
         self.columns = list(dict.fromkeys([*self.FIRST_COLUMNS, *(name for row in self.rows for name in row)]))
         if not self.writes:
             return
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with open(temporary, "w", newline="") as file:
-            file.write(",".join(self.columns) + "\r\n" + "".join(map(self._line, self.rows)))
-        os.replace(temporary, self.path)
+        write_whole(self.path, ",".join(self.columns) + "\r\n" + "".join(map(self._line, self.rows)))
 
     def _line(self, row: Row) -> str:
         line = io.StringIO()

@@ -1,6 +1,5 @@
 """RUN/samples/step-00000500/: videos of the same prompts and seeds, made again as the model learns."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange
 
+from soradit.files import reveal
 from soradit.media.writing import encode_jpeg
 from soradit.pipeline import Pipeline, Video
 
@@ -54,7 +54,7 @@ def _write(target: Path, videos: list[Video]) -> None:
         (temporary / PICTURE.format(index)).write_bytes(
             encode_jpeg(rearrange(video.frames[shown], "n h w c -> h (n w) c"))
         )
-    os.replace(temporary, target)
+    reveal(temporary, target)
 
 
 def list_samples(run: Path) -> list[Path]:
