@@ -131,7 +131,8 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
         f"to train on, at {config.width}x{config.height}, {config.fps} fps and {config.num_frames} frames: "
         f"{count(len(windows), 'window')}, {sum(windows) / config.fps:.1f} s"
     )
-    yield from (f"clip without a caption: {row.name}" for row in rows if not row.clip.captions)
+    if any(row.clip.captions for row in rows):  # else the last line says it for all
+        yield from (f"clip without a caption: {row.name}" for row in rows if not row.clip.captions)
     yield from (f"caption without a clip: {path}" for path in survey.stray_texts)
     for row in rows:
         for caption in row.clip.captions:
@@ -155,8 +156,7 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
     """Raise SoraditError where training could not start, or would start with too little."""
     num_bad = sum(row.is_bad for row in rows)
     if not any(row.windows for row in rows):
-        too_short = f": no clip has {config.num_frames} frames at {config.fps} fps; use fewer --frames, or longer clips"
-        raise SoraditError(f"nothing is left to train on{too_short if any(row.is_short for row in rows) else ''}")
+        raise SoraditError(f"nothing is left to train on{_what_all_lack(rows, config)}")
     if survey.problems:
         raise SoraditError(f"train refuses this folder; the first reason: {survey.problems[0].message}")
     if num_bad > max_bad * len(rows):
@@ -166,6 +166,14 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
     for what, part in (("training", training), ("held-out", held_out or training)):
         if not usable & set(part):
             raise SoraditError(f"no {what} clip has {config.num_frames} frames: use fewer --frames, or add clips")
+
+
+def _what_all_lack(rows: list[Checked], config: GenerationConfig) -> str:
+    if not any(row.clip.captions for row in rows):
+        return ": no clip has a caption; write clip.txt beside clip.mp4, or a metadata.jsonl"
+    if any(row.is_short for row in rows):
+        return f": no clip has {config.num_frames} frames at {config.fps} fps; use fewer --frames, or longer clips"
+    return ""
 
 
 def _write_sheet(sheet: Path, title: str, totals: str, cards: list[Card]) -> None:

@@ -131,6 +131,16 @@ def test_every_file_gets_a_row_and_the_sums_add_up(checked: Callable, tmp_path: 
     assert error.startswith("train refuses this folder; the first reason: ")
 
 
+def test_a_folder_without_captions_is_told_once(checked: Callable, tmp_path: Path) -> None:
+    for grey in range(3):
+        write_clip(tmp_path / f"{grey}.mp4", caption=None, grey=grey)
+    _, notes, error = checked(tmp_path)
+    assert len(notes) == 2, "totals only"
+    assert error == (
+        "nothing is left to train on: no clip has a caption; write clip.txt beside clip.mp4, or a metadata.jsonl"
+    )
+
+
 def test_it_agrees_with_encode(checked: Callable, small_weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
