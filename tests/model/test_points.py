@@ -1,5 +1,8 @@
 """Points of light: found where they are and only there, drawn as they were, and latents that hold them."""
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_uint8, with_points
 from soradit.model.points import FAINTEST, GAIN, draw_points, find_points, top_hat
 from soradit.model.slices import decode_in_slices
+from soradit.model.weights import encoder_fingerprint, save_autoencoder
 
 PATCH = (4, 8, 8)
 CONFIG = AutoencoderConfig(widths=(32, 48, 64), latent_channels=16, latent_mean=(0.3,) * 16, latent_std=(2.0,) * 16)
@@ -98,6 +102,17 @@ def test_an_autoencoder_with_points_is_the_same_for_the_rest() -> None:
     assert drawn[0, 0, 9, 30].mean().item() == pytest.approx(1.2, rel=1e-3)
     assert drawn[0, :, 20:].abs().max() < 1e-6
     assert with_points(after) is after
+
+
+def test_latents_with_points_are_kept_by_what_points_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Autoencoder(CONFIG)
+    fingerprints = []
+    for version, model in itertools.product((1, 2), (plain, with_points(plain))):
+        monkeypatch.setattr("soradit.model.weights.POINTS_VERSION", version)
+        save_autoencoder(tmp_path, model.config, model.state_dict())
+        fingerprints.append(encoder_fingerprint(tmp_path))
+    assert fingerprints[0] == fingerprints[2]
+    assert len(set(fingerprints)) == 3
 
 
 def test_points_are_drawn_in_slices_as_at_once() -> None:
