@@ -36,7 +36,7 @@ from soradit.model.config import (
 from soradit.model.dit import DiT
 from soradit.model.embeddings import CachedTextEncoder, PromptEncoder
 from soradit.model.familiar import Familiar, load_familiar
-from soradit.model.folder import Hashes, find_weights, identity, verify
+from soradit.model.folder import TEXT_PARTS, Hashes, find_weights, identity, verify
 from soradit.model.slices import decode_in_slices
 from soradit.model.weights import load_autoencoder, load_transformer
 from soradit.report import Report
@@ -97,7 +97,7 @@ class Pipeline:
         return cls(
             transformer=transformer,
             autoencoder=autoencoder,
-            text_encoder=CachedTextEncoder(folder, identity(hashes, "text_encoder", "tokenizer")),
+            text_encoder=CachedTextEncoder(folder, identity(hashes, *TEXT_PARTS)),
             defaults=load_generation_config(folder),
             device=chosen,
             precision=choose_precision(precision, chosen),
@@ -173,7 +173,8 @@ class Pipeline:
                     on_step=on_step,
                 )
             if not latents.isfinite().all():
-                raise SoraditError(f"guidance {settings.guidance} leads to infinities instead of a video: lower it")
+                how = f"guidance {settings.guidance:g} in {name_of(self.precision)}"
+                raise SoraditError(f"{how} leads to infinities, not a video: lower it, or use --precision float32")
             return [self._video(*each) for each in zip(requests, latents, strict=True)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -171,7 +171,7 @@ def test_too_little_memory_for_one_is_one_line(pipeline: Pipeline, monkeypatch: 
 
 
 def test_infinities_are_no_video(pipeline: Pipeline) -> None:
-    with pytest.raises(SoraditError, match=r"guidance 1e\+38 leads to infinities"):
+    with pytest.raises(SoraditError, match=r"guidance 1e\+38 in float32 leads to infinities"):
         pipeline("sky", settings=replace(pipeline.defaults, guidance=1e38))
 
 

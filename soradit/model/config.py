@@ -212,7 +212,7 @@ def read_config(config_class: Any, path: Path) -> Any:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SoraditError(f"{path} is missing: the weights are incomplete") from error
+        raise SoraditError(f"{path} is missing: the weights are incomplete, copy them again") from error
     except (ValueError, OSError) as error:
         raise SoraditError(f"{path} is damaged ({error}): copy the weights again") from error
     known = {field.name for field in dataclasses.fields(config_class)}

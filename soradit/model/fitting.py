@@ -66,7 +66,7 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     downwards: list[Any] = [encoder.project, *encoder.merge, encoder.to_latents]
     upwards: list[Any] = [decoder.to_pixels, *reversed(decoder.split), None]
     generator = torch.Generator().manual_seed(seed)
-    x = patchify(to_float(_quarters(videos, autoencoder.config.token_size)), encoder.patch_size)
+    x = patchify(to_float(_corners(videos, autoencoder.config.token_size)), encoder.patch_size)
     for down, up in zip(downwards, upwards, strict=True):
         x = patchify(x, MERGE) if down in encoder.merge else x
         _fit_pair(down, up, x, whitening=0.0 if up else LATENT_WHITENING, generator=generator)
@@ -89,14 +89,15 @@ def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos) -> None:
     encoder.to_latents.bias.copy_(rotation @ encoder.to_latents.bias)
 
 
-def _quarters(videos: Videos, token_size: PatchSize) -> UInt8[Tensor, "clips t h w 3"]:
+def _corners(videos: Videos, token_size: PatchSize) -> UInt8[Tensor, "clips t h w 3"]:
     """Of many videos, a corner of each one's picture, in its first frames: few numbers from as many as possible."""
     if videos.numel() <= MAX_CHAIN_NUMBERS:
         return videos
     lengths = zip(videos.shape[1:4], token_size, strict=True)
     t, h, w = (max(unit, length // 2 // unit * unit) for length, unit in lengths)
     corners = itertools.cycle(itertools.product((slice(None, h), slice(-h, None)), (slice(None, w), slice(-w, None))))
-    return torch.stack([video[:t, y, x] for video, (y, x) in zip(videos, corners, strict=False)])
+    count = max(1, MAX_CHAIN_NUMBERS // (3 * t * h * w))
+    return torch.stack([video[:t, y, x] for video, (y, x) in zip(videos[:count], corners, strict=False)])
 
 
 def _fit_pair(

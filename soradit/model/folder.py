@@ -19,7 +19,9 @@ LORA_FOLDER = "lora"
 """In a run's folder."""
 LORA_CONFIG, LORA_TENSORS = "adapter_config.json", "adapter_model.safetensors"
 SUMS = "SHA256SUMS"
-IDENTITY = ("transformer", "vae", "text_encoder", "tokenizer")
+TEXT_PARTS = ("text_encoder", "tokenizer")
+"""The components that decide a prompt's embedding."""
+IDENTITY = ("transformer", "vae", *TEXT_PARTS)
 """The components that, with prompt, seed and settings, decide every pixel."""
 
 Hashes = dict[str, str]

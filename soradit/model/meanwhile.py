@@ -13,10 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from soradit.model.folder import fingerprint, identity, promised_hashes
-
-PARTS = ("text_encoder", "tokenizer")
-"""The components that decide an embedding."""
+from soradit.model.folder import TEXT_PARTS, fingerprint, identity, promised_hashes
 
 
 @contextmanager
@@ -26,7 +23,7 @@ def embedded_meanwhile(folder: Path, prompts: Iterable[str]) -> Iterator[Callabl
     Yields a function that waits until they are there. Nothing is promised: where another process would find no core of
     its own, or fails, whoever needs an embedding makes it.
     """
-    known = cached_prompts(identity(promised_hashes(folder), *PARTS))
+    known = cached_prompts(identity(promised_hashes(folder), *TEXT_PARTS))
     missing = [prompt for prompt in dict.fromkeys(prompts) if not entry_path(known, prompt).exists()]
     process = _start(folder, missing) if missing and _has_core_to_spare() else None
     try:
@@ -68,7 +65,8 @@ def _embed(folder: Path, prompts: list[str]) -> None:
     with suppress(Exception):
         from soradit.model.embeddings import CachedTextEncoder
 
-        encoder = CachedTextEncoder(folder, fingerprint(folder, *PARTS))  # of the files as they are, damaged or not
+        as_it_is = fingerprint(folder, *TEXT_PARTS)  # damaged or not
+        encoder = CachedTextEncoder(folder, as_it_is)
         for prompt in prompts:
             encoder.count_tokens(prompt)
     os._exit(0)  # at once: Python's own end takes long after such imports, and somebody waits

@@ -30,7 +30,7 @@ from soradit.model.autoencoder import Autoencoder
 from soradit.model.config import AutoencoderConfig, GenerationConfig, load_autoencoder_config, read_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.familiar import Familiar, save_familiar
-from soradit.model.folder import INDEX, SUMS, has_component, write_sums
+from soradit.model.folder import INDEX, SUMS, TEXT_PARTS, has_component, write_sums
 from soradit.model.points import VERSION as POINTS_VERSION
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def load_text(folder: Path) -> "TextEncoder":
     with quick_imports():
         from soradit.model.text import load_text_encoder  # transformers takes seconds to import
 
-    for part in ("text_encoder", "tokenizer"):
+    for part in TEXT_PARTS:
         if not has_component(folder, part):
             raise SoraditError(f"{folder} has no {part}: train one with soradit train --component text_encoder")
     return load_text_encoder(folder / "text_encoder", folder / "tokenizer")
@@ -115,7 +115,7 @@ def save_with_transformer(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        for component in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        for component in ("vae", *TEXT_PARTS, "scheduler"):
             copy_component(base, temporary, component)
         save_transformer(temporary, config, tensors)
         save_familiar(temporary / "transformer", familiar)
@@ -151,7 +151,7 @@ def encoder_fingerprint(folder: Path) -> str:
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise SoraditError(f"{path} is missing: the weights are incomplete")
+        raise SoraditError(f"{path} is missing: the weights are incomplete, copy them again")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

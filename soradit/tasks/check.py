@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unicodedata import east_asian_width
 
 from soradit.errors import SoraditError
@@ -49,8 +48,7 @@ def check(
     if sheet is not None:
         check_output_path(sheet, overwrite=overwrite, suffixes=(".html",))
     source = find_weights(weights)
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    config = replace(load_generation_config(source), **given)
+    config = load_generation_config(source).with_overrides(**overrides)
     reading = training_reading(source, config, buckets=buckets, keep_damaged=keep_damaged)
     survey = survey_clips(folder)
     if not survey.clips:

@@ -11,8 +11,8 @@ import psutil
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, UsageError
 from soradit.media.clips import split_clips
-from soradit.model.config import latent_grid, load_generation_config
-from soradit.model.weights import load_autoencoder, load_text
+from soradit.model.config import latent_grid, load_autoencoder_config, load_generation_config
+from soradit.model.weights import load_text
 from soradit.report import Report
 from soradit.tasks.check import check
 from soradit.tasks.checked import Checked
@@ -115,9 +115,9 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
     prepare_run(config)
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
-    autoencoder, text = load_autoencoder(config.run), load_text(config.run)
-    grid = latent_grid(load_generation_config(config.run), autoencoder.config.token_size)
-    model = saved_or_fresh_transformer(config, autoencoder.config)
+    latents, text = load_autoencoder_config(config.run), load_text(config.run)
+    grid = latent_grid(load_generation_config(config.run), latents.token_size)
+    model = saved_or_fresh_transformer(config, latents.latent_channels)
     dit = model.config
     shape = ExampleShape(
         latents=(*grid, dit.latent_channels), text=(text.max_tokens, text.text_dim), pooled=text.pooled_dim

@@ -1,9 +1,8 @@
 """``soradit encode``: clips and captions -> cached latents and text embeddings."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from soradit.device import choose_device
 from soradit.errors import SoraditError, StateSaved
@@ -11,11 +10,12 @@ from soradit.media.clips import Clip, find_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.reading import TooShort
 from soradit.model.config import GenerationConfig, load_generation_config
-from soradit.model.folder import find_weights, fingerprint
+from soradit.model.folder import TEXT_PARTS, find_weights, fingerprint
 from soradit.model.weights import encoder_fingerprint
 from soradit.report import Report
 from soradit.training.cache import Cache, segments_of
 from soradit.training.encoding import Encoding
+from soradit.training.guard import memory_guard
 from soradit.training.reading import training_reading
 from soradit.training.shards import INDEX, Shards
 from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
@@ -43,8 +43,7 @@ def encode_folder(
     """
     source = find_weights(weights)
     target = cache_folder or folder / CACHE_NAME
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    clips, config = find_clips(folder), replace(load_generation_config(source), **given)
+    clips, config = find_clips(folder), load_generation_config(source).with_overrides(**overrides)
     with Stop(target, report=report) as stop:
         try:
             encoded = encode(
@@ -98,13 +97,14 @@ def encode(
     cache = Cache(
         folder=cache_folder,
         encoder=encoder_fingerprint(weights),
-        text_encoder=fingerprint(weights, "text_encoder", "tokenizer"),
+        text_encoder=fingerprint(weights, *TEXT_PARTS),
         reading=reading,
     )
     encoding = Encoding(cache=cache, weights=weights, device=choose_device(device), report=report)
-    left_out = encoding.encode_clips(clips)
-    if captions:  # last, because transformers stays in memory
-        encoding.encode_captions(clips)
+    with memory_guard(lambda: "use a smaller --size, or --device cpu"):
+        left_out = encoding.encode_clips(clips)
+        if captions:  # last, because transformers stays in memory
+            encoding.encode_captions(clips)
     bad = {clip.path: error for clip, error in left_out.items() if not isinstance(error, TooShort)}
     require_few_bad(list(bad.values()), len({clip.path for clip in clips}), max_bad)
     return EncodeSummary(cache=cache, clips=[clip for clip in clips if clip not in left_out])
@@ -118,7 +118,7 @@ def verify(cache_folder: Path, report: Report | None = None) -> int:
     report = report or Report()
     folders = sorted(path.parent for path in cache_folder.glob(f"*/*/{INDEX}"))
     if not folders:
-        raise SoraditError(f"{cache_folder}: holds no cache")
+        raise SoraditError(f"{cache_folder}: holds no cache; encode without --verify first")
     wrong, total = [], 0
     for folder in folders:
         with Shards(folder) as shards:

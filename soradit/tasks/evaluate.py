@@ -104,7 +104,9 @@ def _prepare_output(config: EvaluateConfig) -> None:
     try:
         (config.output / GENERATED).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SoraditError(f"{config.output}: can't be made a folder: {error.strerror}") from error
+        raise SoraditError(
+            f"{config.output}: can't be made a folder ({error.strerror}): choose another with -o"
+        ) from error
 
 
 def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], list[Clip]]:

@@ -7,7 +7,14 @@ from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.model.autoencoder import Autoencoder, with_points
-from soradit.model.config import PRESETS, AutoencoderConfig, GenerationConfig, latent_grid, load_generation_config
+from soradit.model.config import (
+    PRESETS,
+    AutoencoderConfig,
+    GenerationConfig,
+    latent_grid,
+    load_autoencoder_config,
+    load_generation_config,
+)
 from soradit.model.dit import DiT, DiTConfig, widen
 from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import load_autoencoder, load_encoder_only, load_text, load_transformer, save_text
@@ -41,8 +48,8 @@ class Split:
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     generation = load_generation_config(config.run)
     encoded = _encode(config, generation, clips, report)
-    autoencoder = load_autoencoder(config.run).config
-    length = generation.num_frames // autoencoder.token_size[0]
+    latents = load_autoencoder_config(config.run)
+    length = generation.window(latents.token_size[0])
     usable = set(encoded.clips)
     windows = {
         name: cached_windows([c for c in part if c in usable], encoded.cache, length=length, what=name)
@@ -50,7 +57,7 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     }
     device = choose_device(config.device)
     return TransformerObjective(
-        as_trained(saved_or_fresh_transformer(config, autoencoder), config),
+        as_trained(saved_or_fresh_transformer(config, latents.latent_channels), config),
         training=windows["training"],
         held_out=windows["held-out"],
         generation=generation,
@@ -65,11 +72,11 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     )
 
 
-def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConfig) -> DiT:
-    """The run's own transformer, widened to the latents if they have more channels, or a new one that fits them."""
+def saved_or_fresh_transformer(config: TrainConfig, latent_channels: int) -> DiT:
+    """The run's own transformer, widened if it knows fewer channels of latents than there are, or a new one."""
     if has_component(config.run, "transformer"):
         dit = load_transformer(config.run)
-        known, asked = dit.config.latent_channels, autoencoder.latent_channels
+        known, asked = dit.config.latent_channels, latent_channels
         if known > asked:
             raise SoraditError(
                 f"the transformer knows latents of {known} numbers, these have {asked}: train one with --fresh"
@@ -80,7 +87,7 @@ def saved_or_fresh_transformer(config: TrainConfig, autoencoder: AutoencoderConf
             )
         return (widen(dit, asked) if known < asked else dit).requires_grad_(True)
     text = load_text(config.run)
-    given = {"latent_channels": autoencoder.latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
+    given = {"latent_channels": latent_channels, "text_dim": text.text_dim, "pooled_dim": text.pooled_dim}
     return DiT(DiTConfig(**PRESETS[config.preset or "skies"], **given))
 
 
@@ -162,7 +169,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
         [segment for clip in part if clip in usable for segment in segments_of(clip, encoded.cache.latents_path(clip))]
         for part in (clips.training, clips.held_out)
     )
-    latent_channels = load_autoencoder(config.run).config.latent_channels
+    latent_channels = load_autoencoder_config(config.run).latent_channels
     return TextEncoderObjective(
         TwoTowers(load_text(config.run), latent_channels=latent_channels, length=TEXT_ENCODER_WINDOW),
         training=training,

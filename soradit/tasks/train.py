@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     fresh = described["began"]["fresh"]
     story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh, world=world)
     report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
+    own_share = replace(loop, batch_size=loop.batch_size // world.size)
     run_loop(
         objective,
         loop,
@@ -94,7 +96,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         samples=samples_of(objective, config, clips.held_out, world),
         stop=stop,
         world=world,
-        memory_advice=lambda: memory_advice(config, loop, objective),
+        memory_advice=lambda: memory_advice(config, own_share, objective),
     )
 
 
@@ -102,9 +104,10 @@ def require_possible(config: TrainConfig, loop: LoopConfig, world: World) -> Non
     """Raises SoraditError for what can't be asked for together, or of so many processes."""
     require_together(config, loop)
     if world.size > 1 and config.component != "transformer":
-        raise SoraditError(f"component {config.component} is trained by one process, not {world.size}")
+        what = f"component {config.component} is trained by one process, not {world.size}"
+        raise SoraditError(f"{what}: start it without torchrun")
     if loop.batch_size % (shares := world.size * loop.accumulate):
-        raise SoraditError(f"batch-size {loop.batch_size} can't be shared out equally in {shares} parts")
+        raise SoraditError(f"--batch-size {loop.batch_size} can't be shared out equally: use a multiple of {shares}")
 
 
 def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path | None, dict[str, dict[str, Any]]]:

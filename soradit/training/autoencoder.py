@@ -20,6 +20,7 @@ from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
 from soradit.training.discriminator import DISCRIMINATOR_STAGES, AutoencoderGAN, Discriminator
+from soradit.training.guard import memory_guard
 from soradit.training.perceptual import STAGES, FeatureExtractor, perceptual_loss
 from soradit.training.randomness import draw_indices, generator
 
@@ -96,10 +97,11 @@ class AutoencoderObjective:
         videos = self._windows(self.training, indices, generator(self.seed, "fit"))
         self.autoencoder.cpu()  # least squares in float64, which not every device has
         try:
-            if encoder:
-                fit_autoencoder(self.autoencoder, videos, self.seed, like=like)
-            else:
-                fit_decoder(self.autoencoder, videos, self.seed)
+            with memory_guard(lambda: "use a smaller --size or fewer --frames"):
+                if encoder:
+                    fit_autoencoder(self.autoencoder, videos, self.seed, like=like)
+                else:
+                    fit_decoder(self.autoencoder, videos, self.seed)
         except torch.linalg.LinAlgError as error:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.autoencoder.to(self.device)

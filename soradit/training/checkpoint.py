@@ -27,6 +27,7 @@ LAST = "last"
 """Of a run's checkpoints: a link to the newest."""
 SET_ASIDE = "set-aside"
 """Where checkpoints go that a run has turned back from."""
+ANOTHER = "name another with --resume"
 
 
 def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World = ALONE) -> None:
@@ -79,7 +80,7 @@ def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: Worl
 
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the newest ``keep``, and what killed processes left half-written."""
-    for unfinished in run.rglob(".*.tmp"):
+    for unfinished in (*run.glob(".*.tmp"), *run.glob("*/.*.tmp")):
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
@@ -107,7 +108,8 @@ def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
         if later.resolve() != checkpoint.resolve() and _step(later) >= step:
             target = later.parent / SET_ASIDE / later.name
             target.parent.mkdir(exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
+            while target.exists():  # of an earlier turn, which may be what is resumed from
+                target = target.with_name(f"{target.name}+")
             os.replace(later, target)
             moved.append(target)
     return moved
@@ -125,9 +127,9 @@ def read_state(checkpoint: Path) -> dict:
             raise ValueError("its state.json names no step")
         return state
     except FileNotFoundError as error:
-        raise SoraditError(f"{checkpoint} is not a checkpoint: it has no state.json") from error
+        raise SoraditError(f"{checkpoint} is not a checkpoint (it has no state.json): {ANOTHER}") from error
     except (OSError, ValueError) as error:
-        raise SoraditError(f"{checkpoint} is not a checkpoint: {error}") from error
+        raise SoraditError(f"{checkpoint} is not a checkpoint ({error}): {ANOTHER}") from error
 
 
 def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
@@ -139,7 +141,7 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
         for name, tensors in parts.items():
             _copy(tensors, saved[name])
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise SoraditError(f"can't resume from {checkpoint}: {first_line(error)}") from error
+        raise SoraditError(f"can't resume from {checkpoint} ({first_line(error)}): {ANOTHER}") from error
     state.step, state.rate_scale = about["step"], about.get("rate_scale", 1.0)
 
 

@@ -1,7 +1,7 @@
 """What to train and how. Needs no torch, so that mistakes are told at once."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from soradit.model.config import (
     load_autoencoder_config,
     load_generation_config,
 )
-from soradit.model.folder import find_weights, has_component
+from soradit.model.folder import TEXT_PARTS, find_weights, has_component
 
 NEEDED: dict[str, tuple[str, ...]] = {
-    "transformer": ("vae", "text_encoder", "tokenizer"),
+    "transformer": ("vae", *TEXT_PARTS),
     "vae": (),
     "decoder": ("vae",),
     "text_encoder": ("vae",),
@@ -266,8 +266,7 @@ def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfi
 
 def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationConfig:
     """The weights' settings, with what the command asked for."""
-    asked = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
-    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    asked: dict[str, Any] = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
     if config.process not in (None, generation.process):
-        changes |= {"process": config.process, "sampler": SAMPLERS[config.process][0]}
-    return replace(generation, **changes)
+        asked |= {"process": config.process, "sampler": SAMPLERS[config.process][0]}
+    return generation.with_overrides(**asked)

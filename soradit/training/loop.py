@@ -232,8 +232,17 @@ class Training:
             self.read_journal(now=True)
             self.report.note(f"{MAKING}{self.state.step}")
             with self.state.averaged():
-                self.samples.make(self.state.step, poll)
+                self.make(self.samples, poll)
             self.journal.start_clock()
+
+    def make(self, samples: Samples, poll: Callable[[], None]) -> None:
+        """Samples are to look at: that they can't be made is no reason to end a training."""
+        try:
+            samples.make(self.state.step, poll)
+        except SoraditError as error:
+            if self.world.size > 1:  # the others would wait for this one
+                raise
+            self.report.note(f"no samples of step {self.state.step}: {error}")
 
     def save_snapshots(self) -> None:
         self.read_journal(now=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.model.config import GenerationConfig
-from soradit.model.folder import INDEX, has_component
+from soradit.model.folder import IDENTITY, INDEX, TEXT_PARTS, has_component
 from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
@@ -68,7 +68,7 @@ def prepare_run(config: TrainConfig) -> None:
         "transformer": {"transformer"} if is_fresh else set(),
         "vae": {"transformer", "vae"} if is_fresh else {"transformer"},
         "decoder": set(),
-        "text_encoder": {"transformer", "text_encoder", "tokenizer"} if is_fresh else {"transformer"},
+        "text_encoder": {"transformer", *TEXT_PARTS} if is_fresh else {"transformer"},
     }
     if config.paraphrases is not None:
         outdated["text_encoder"] = set()
@@ -85,14 +85,14 @@ def prepare_run(config: TrainConfig) -> None:
     for component in outdated[config.component]:  # left by a try that ended before its first checkpoint
         shutil.rmtree(config.run / component, ignore_errors=True)
     if base is not None:
-        for component in {"transformer", "vae", "text_encoder", "tokenizer"} - outdated[config.component]:
+        for component in set(IDENTITY) - outdated[config.component]:
             copy_component(base, config.run, component)
     if config.text_encoder is not None:
         from soradit.model.text import load_text_encoder
 
         save_text(config.run, load_text_encoder(config.text_encoder, config.text_encoder))
     if config.paraphrases is not None:
-        for component in ("text_encoder", "tokenizer"):
+        for component in TEXT_PARTS:
             copy_component(config.run, config.run / TEACHER, component)
     for component in NEEDED[config.component]:
         if not has_component(config.run, component):

@@ -154,7 +154,8 @@ class TransformerObjective:
 
     @property
     def shape(self) -> ExampleShape:
-        latents = self.training.draw([0], drop_text=0.0, random=generator(0)).latents
+        """Of the longest examples, which memory must suffice for."""
+        latents = self.training.draw([self.training.buckets[-1][0]], drop_text=0.0, random=generator(0)).latents
         text, pooled = self.training.text[("",)]
         return ExampleShape(latents=tuple(latents.shape[1:]), text=tuple(text.shape[1:]), pooled=pooled.shape[-1])
 

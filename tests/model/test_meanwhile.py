@@ -8,8 +8,8 @@ import torch
 
 from soradit.model import meanwhile
 from soradit.model.embeddings import CachedTextEncoder
-from soradit.model.folder import fingerprint
-from soradit.model.meanwhile import PARTS, embedded_meanwhile
+from soradit.model.folder import TEXT_PARTS, fingerprint
+from soradit.model.meanwhile import embedded_meanwhile
 from soradit.model.weights import load_text
 
 
@@ -24,7 +24,7 @@ def test_another_process_puts_them_into_the_cache(weights: Path, monkeypatch: py
     prompts = ["", "a red sunset", "空"]
     with embedded_meanwhile(weights, prompts) as wait:
         wait()
-    encoder = CachedTextEncoder(weights, fingerprint(weights, *PARTS))
+    encoder = CachedTextEncoder(weights, fingerprint(weights, *TEXT_PARTS))
     text, pooled = encoder(prompts)
     assert "text_encoder" not in vars(encoder), "nothing is left to load"
     for cached, direct in zip((text, pooled), load_text(weights)(prompts), strict=True):

@@ -274,7 +274,9 @@ def test_verify(soradit: Callable, run: Callable[..., EncodeSummary], folder: Pa
     assert "1 of 21 files" in ended.error
     run()
     assert victim.read_bytes() == content
-    assert soradit("encode", folder, "-o", folder / "none", "--verify").error.endswith("none: holds no cache")
+    assert soradit("encode", folder, "-o", folder / "none", "--verify").error.endswith(
+        "none: holds no cache; encode without --verify first"
+    )
 
 
 def test_buckets_keep_each_clips_shape(run: Callable[..., EncodeSummary], folder: Path, weights: Path) -> None:

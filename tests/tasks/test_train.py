@@ -435,6 +435,12 @@ def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start,
     assert sorted(c.name[-1] for c in (run / "checkpoints" / "set-aside").iterdir()) == ["3", "4"]
     assert sorted(s.name[-1] for s in (run / "samples").iterdir()) == ["1", "2"]  # the third was cut short
     assert (run / "last").resolve().name == "step-00000003"
+    aside = run / "checkpoints" / "set-aside" / "step-00000003"
+    state = (aside / "state.json").read_bytes()
+    with pytest.raises(StateSaved):
+        start(resume=str(aside), keep_checkpoints=4, sample_every=1, max_hours=1e-9)
+    assert sorted(c.name for c in aside.parent.iterdir()) == ["step-00000003", "step-00000003+", "step-00000004"]
+    assert (aside / "state.json").read_bytes() == state, "what is gone on from isn't replaced"
     resumed = tensors(start(keep_checkpoints=4, sample_every=1))
     assert sorted(s.name[-1] for s in (run / "samples").iterdir()) == ["1", "2", "3", "4"]
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)

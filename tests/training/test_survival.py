@@ -111,8 +111,9 @@ def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_part_of_it(
         with pytest.raises(Killed):
             prune_checkpoints(tmp_path, 1)
     assert [checkpoint.name for checkpoint in list_checkpoints(tmp_path)] == ["step-00000006"]
+    (another := tmp_path / "another" / "checkpoints" / ".step-00000001.tmp").mkdir(parents=True)
     run(Line(), tmp_path, replace(LONG, steps=8))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert list(tmp_path.rglob("*.tmp")) == [another], "what another run inside this one's folder is at stays"
 
 
 def test_a_stop_while_evaluating_loses_neither_step_nor_figures(tmp_path: Path) -> None:
@@ -174,6 +175,20 @@ def test_a_stop_while_sampling_loses_neither_step_nor_sample(tmp_path: Path) -> 
     run(Line(), tmp_path / "unbroken")
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
     assert [folder.name for folder in list_samples(tmp_path / "run")] == [f"step-{s:08d}" for s in (5, 10, 12)]
+
+
+def test_samples_that_cannot_be_made_end_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise SoraditError("no room for it")
+
+    notes: list[str] = []
+    monkeypatch.setattr(Report, "note", lambda _, line: notes.append(line))
+    run_with_samples(tmp_path / "run", fail)
+    told = [line for line in notes if line.startswith("no samples")]
+    assert told == [f"no samples of step {step}: no room for it" for step in (5, 10, 12)]
+    assert not list_samples(tmp_path / "run")
+    run(Line(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
 
 
 def test_max_hours_ends_evaluation_and_sampling_too(tmp_path: Path) -> None:
