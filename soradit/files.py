@@ -51,6 +51,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A folder to fill; what is in it at the end of the block is ``target`` then, whole and on the disk."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(target, ignore_errors=True)
+        reveal(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def reveal(temporary: Path, target: Path) -> None:
     """Give a finished folder of files its name, which is not there yet, once the disk has all that is in it."""
     for file in temporary.iterdir():

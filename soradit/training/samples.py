@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange
 
-from soradit.files import reveal
+from soradit.files import appearing
 from soradit.media.writing import encode_jpeg
 from soradit.pipeline import Pipeline, Video
 
@@ -40,21 +40,16 @@ class Samples:
             self._pipeline(prompt, seed=seed, on_step=lambda step: poll()) for seed, prompt in enumerate(self.prompts)
         ]
         if self.writes:
-            _write(_folder(self.run, step), videos)
+            with appearing(_folder(self.run, step)) as folder:
+                _write(folder, videos)
 
 
-def _write(target: Path, videos: list[Video]) -> None:
-    """The folder appears whole."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+def _write(folder: Path, videos: list[Video]) -> None:
     for index, video in enumerate(videos):
-        video.save(temporary / f"{index}.mp4", metadata=False)  # of weights that will be no more
+        video.save(folder / f"{index}.mp4", metadata=False)  # of weights that will be no more
         shown = np.linspace(0, len(video.frames) - 1, FRAMES_SHOWN).round().astype(int)
-        (temporary / PICTURE.format(index)).write_bytes(
-            encode_jpeg(rearrange(video.frames[shown], "n h w c -> h (n w) c"))
-        )
-    reveal(temporary, target)
+        picture = encode_jpeg(rearrange(video.frames[shown], "n h w c -> h (n w) c"))
+        (folder / PICTURE.format(index)).write_bytes(picture)
 
 
 def list_samples(run: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
-from soradit.files import reveal
+from soradit.files import appearing
 
 FOLDER = "snapshots"
 LENGTHS = (0.05, 0.10)
@@ -53,15 +53,10 @@ class Snapshot:
 
 def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]]) -> None:
     """Whole tensors by length, in float16. The folder appears whole, and is on the disk then."""
-    target = run / FOLDER / f"step-{step:08d}"
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for length, tensors in averages.items():
-        halves = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(halves, temporary / f"{length}.safetensors")
-    shutil.rmtree(target, ignore_errors=True)
-    reveal(temporary, target)
+    with appearing(run / FOLDER / f"step-{step:08d}") as folder:
+        for length, tensors in averages.items():
+            halves = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(halves, folder / f"{length}.safetensors")
 
 
 def list_snapshots(run: Path) -> list[Snapshot]:
