@@ -1,10 +1,10 @@
 """How fast soradit is, beside the machine's matrix multiplication and beside diffusers' video transformers.
 
-    python benchmarks/speed.py [--quick] [--json]
+    python benchmarks/speed.py [--batch N] [--quick] [--json]
 
 Everything that is compared is timed in one alternating run (A B C A B C ...), after a round that is not counted;
 medians are shown, and ratios of medians. FLOP are those of matrix multiplications, two to a multiply-add, and none
-for recomputing attention in the backward pass. All models take 2 x 8 x 8 x 8 latents and 48 tokens of text.
+for recomputing attention in the backward pass. All models take 8 x 8 x 8 latents and 48 tokens of text a clip.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from soradit.model.weights import load_transformer
 from soradit.training.config import TrainConfig
 from soradit.training.memory import as_trained
 
-BATCH, GRID, WORDS = 2, (8, 8, 8), 48
+GRID, WORDS = (8, 8, 8), 48
 TOKENS = GRID[0] * GRID[1] * GRID[2]
 GEMM_SIZES = (1024, 2048)
 PROMPT = "sora is sky"
@@ -91,15 +91,15 @@ def bundled_config() -> DiTConfig:
     return load_transformer(folder).config if has_component(folder, "transformer") else DiTConfig()
 
 
-def soradit_transformer(config: DiTConfig) -> Subject:
+def soradit_transformer(config: DiTConfig, batch: int) -> Subject:
     model = DiT(config)
-    latents = torch.randn(BATCH, *GRID, config.latent_channels)
-    t, text = torch.rand(BATCH), torch.randn(BATCH, WORDS, config.text_dim)
-    pooled = torch.randn(BATCH, config.pooled_dim)
+    latents = torch.randn(batch, *GRID, config.latent_channels)
+    t, text = torch.rand(batch), torch.randn(batch, WORDS, config.text_dim)
+    pooled = torch.randn(batch, config.pooled_dim)
     return Subject(name="soradit DiT", model=model, predict=lambda: model(latents, t, text, pooled))
 
 
-def wan_transformer(config: DiTConfig) -> Subject:
+def wan_transformer(config: DiTConfig, batch: int) -> Subject:
     from diffusers import WanTransformer3DModel
 
     model = WanTransformer3DModel(
@@ -112,10 +112,10 @@ def wan_transformer(config: DiTConfig) -> Subject:
         ffn_dim=config.mlp_ratio * config.width,
         num_layers=config.depth,
     )
-    return _diffusers_subject("diffusers WanTransformer3DModel", model, config)
+    return _diffusers_subject("diffusers WanTransformer3DModel", model, config, batch)
 
 
-def latte_transformer(config: DiTConfig, *, num_layers: int) -> Subject:
+def latte_transformer(config: DiTConfig, batch: int, *, num_layers: int) -> Subject:
     """With the settings of Latte's text-to-video weights. A layer of it is two blocks, in space and in time."""
     from diffusers import LatteTransformer3DModel
 
@@ -136,24 +136,24 @@ def latte_transformer(config: DiTConfig, *, num_layers: int) -> Subject:
         norm_elementwise_affine=False,
         num_embeds_ada_norm=1000,
     )
-    return _diffusers_subject(f"diffusers LatteTransformer3DModel, {2 * num_layers} blocks", model, config)
+    return _diffusers_subject(f"diffusers LatteTransformer3DModel, {2 * num_layers} blocks", model, config, batch)
 
 
-def _diffusers_subject(name: str, model: nn.Module, config: DiTConfig) -> Subject:
+def _diffusers_subject(name: str, model: nn.Module, config: DiTConfig, batch: int) -> Subject:
     inputs = {
-        "hidden_states": torch.randn(BATCH, config.latent_channels, *GRID),
-        "timestep": torch.randint(1000, (BATCH,)),
-        "encoder_hidden_states": torch.randn(BATCH, WORDS, config.text_dim),
+        "hidden_states": torch.randn(batch, config.latent_channels, *GRID),
+        "timestep": torch.randint(1000, (batch,)),
+        "encoder_hidden_states": torch.randn(batch, WORDS, config.text_dim),
     }
     return Subject(name=name, model=model, predict=lambda: model(**inputs, return_dict=False)[0])
 
 
-def subjects(config: DiTConfig) -> list[Subject]:
+def subjects(config: DiTConfig, batch: int) -> list[Subject]:
     """Ours first, then the peers that are installed; Latte with as many blocks, and with as many layers."""
-    found = [soradit_transformer(config)]
+    found = [soradit_transformer(config, batch)]
     try:
-        found.append(wan_transformer(config))
-        found += [latte_transformer(config, num_layers=n) for n in (config.depth // 2, config.depth)]
+        found.append(wan_transformer(config, batch))
+        found += [latte_transformer(config, batch, num_layers=n) for n in (config.depth // 2, config.depth)]
     except ImportError:
         print("diffusers is not installed: its transformers are not timed (pip install diffusers)", file=sys.stderr)
     for subject in found:
@@ -169,34 +169,34 @@ def _fill_with_noise(model: nn.Module) -> None:
             parameter.normal_(std=0.02)
 
 
-def forward_flop(config: DiTConfig) -> int:
+def forward_flop(config: DiTConfig, batch: int) -> int:
     """Of soradit's DiT, in closed form."""
-    return sum(flop for flop, _ in _matrix_products(config))
+    return sum(flop for flop, _ in _matrix_products(config, batch))
 
 
-def training_flop(config: DiTConfig) -> int:
+def training_flop(config: DiTConfig, batch: int) -> int:
     """The backward pass multiplies twice, for the gradients of both factors, or once where one is an input."""
-    return sum(flop * (3 if needs_both else 2) for flop, needs_both in _matrix_products(config))
+    return sum(flop * (3 if needs_both else 2) for flop, needs_both in _matrix_products(config, batch))
 
 
-def _matrix_products(config: DiTConfig) -> list[tuple[int, bool]]:
+def _matrix_products(config: DiTConfig, batch: int) -> list[tuple[int, bool]]:
     """The FLOP of each product, and whether both its factors need a gradient."""
     width, half = config.width, config.width // 2
-    tokens = BATCH * TOKENS
+    tokens = batch * TOKENS
     block = [
-        (BATCH * width * 6 * width, True),  # scales, shifts and gates
+        (batch * width * 6 * width, True),  # scales, shifts and gates
         (tokens * width * 3 * width, True),  # queries, keys and values
-        (BATCH * WORDS * config.text_dim * 2 * width, False),  # the text's keys and values
+        (batch * WORDS * config.text_dim * 2 * width, False),  # the text's keys and values
         (2 * tokens * (TOKENS + WORDS) * width, True),  # attention matrix, attention pooling
         (tokens * width * width, True),
         (2 * tokens * width * config.mlp_ratio * width, True),
     ]
     around = [
-        (BATCH * TIMESTEP_FREQUENCIES * half, False),
-        (BATCH * half * half, True),
-        (BATCH * config.pooled_dim * (width - half), False),
+        (batch * TIMESTEP_FREQUENCIES * half, False),
+        (batch * half * half, True),
+        (batch * config.pooled_dim * (width - half), False),
         (tokens * (config.latent_channels + 4 * FRAME_HARMONICS) * width, False),
-        (BATCH * width * 2 * width, True),
+        (batch * width * 2 * width, True),
         (tokens * width * config.latent_channels, True),
     ]
     return [(2 * multiplications, both) for multiplications, both in [*config.depth * block, *around]]
@@ -209,9 +209,9 @@ def counted_flop(run: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def check_flop(config: DiTConfig, forward: Case, training: Case) -> None:
+def check_flop(config: DiTConfig, batch: int, forward: Case, training: Case) -> None:
     """The closed form and the counter agree, to the last multiplication."""
-    for case, flop in ((forward, forward_flop(config)), (training, training_flop(config))):
+    for case, flop in ((forward, forward_flop(config, batch)), (training, training_flop(config, batch))):
         if round(case.gigaflop * 1e9) != flop:
             raise AssertionError(f"{case.name}: {case.gigaflop} GFLOP counted, {flop / 1e9} in closed form")
 
@@ -247,12 +247,12 @@ def transformer_cases(subject: Subject) -> tuple[Case, Case]:
     )
 
 
-def compiled_cases(config: DiTConfig, plain: Case) -> list[Case]:
+def compiled_cases(config: DiTConfig, batch: int, plain: Case) -> list[Case]:
     """The training step of ``soradit train --compile``, which computes what the ``plain`` one does."""
     if shutil.which("g++") is None:
         print("there is no C++ compiler: the compiled training step is not timed", file=sys.stderr)
         return []
-    subject = soradit_transformer(config)
+    subject = soradit_transformer(config, batch)
     _fill_with_noise(subject.model)
     as_trained(subject.model, TrainConfig(run=Path(), data=Path(), compile=True))
     return [Case(name=f"{plain.name}, compiled", run=training_step(subject), gigaflop=plain.gigaflop)]
@@ -270,11 +270,14 @@ def alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
     return seconds
 
 
-def time_transformers(config: DiTConfig, rounds: int) -> list[Timing]:
+def time_transformers(config: DiTConfig, batch: int, rounds: int) -> list[Timing]:
     """GEMM first, then forward passes and training steps, ours before the peers'."""
-    gemms, models = [gemm_case(n) for n in GEMM_SIZES], [transformer_cases(subject) for subject in subjects(config)]
-    check_flop(config, *models[0])
-    compiled = compiled_cases(config, plain=models[0][1])
+    gemms, models = (
+        [gemm_case(n) for n in GEMM_SIZES],
+        [transformer_cases(subject) for subject in subjects(config, batch)],
+    )
+    check_flop(config, batch, *models[0])
+    compiled = compiled_cases(config, batch, plain=models[0][1])
     cases = [*gemms, *(case for kind in zip(*models, strict=True) for case in kind), *compiled]
     seconds = alternate({case.name: case.run for case in cases}, rounds)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
@@ -323,10 +326,12 @@ def time_commands(rounds: int) -> dict[str, float]:
     return figures
 
 
-def print_markdown(run: dict[str, str], config: DiTConfig, timings: list[Timing], figures: dict[str, float]) -> None:
+def print_markdown(
+    run: dict[str, str], config: DiTConfig, batch: int, timings: list[Timing], figures: dict[str, float]
+) -> None:
     print(markdown_heading(run) + "\n")
     print(
-        f"Width {config.width}, depth {config.depth}, {config.heads} heads, {TOKENS} tokens, batch {BATCH}, float32; "
+        f"Width {config.width}, depth {config.depth}, {config.heads} heads, {TOKENS} tokens, batch {batch}, float32; "
         f"the peak is that of the faster GEMM.\n"
     )
     columns = ["", "seconds", "GFLOP", "GFLOP/s", "of the peak", "seconds / ours"]
@@ -347,17 +352,18 @@ def print_markdown(run: dict[str, str], config: DiTConfig, timings: list[Timing]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--batch", type=int, default=2, help="clips a forward pass or a training step")
     parser.add_argument("--quick", action="store_true", help="a few rounds: a look, not a measurement")
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     options = parser.parse_args()
     torch.manual_seed(0)
     run, config = describe_run(), bundled_config()
     figures = time_commands(1 if options.quick else 5)
-    timings = time_transformers(config, 3 if options.quick else 21)
+    timings = time_transformers(config, options.batch, 3 if options.quick else 21)
     if options.json:
         print(json.dumps({**run, "config": asdict(config), "timings": [asdict(t) for t in timings], **figures}))
     else:
-        print_markdown(run, config, timings, figures)
+        print_markdown(run, config, options.batch, timings, figures)
 
 
 if __name__ == "__main__":
