@@ -71,5 +71,5 @@ def evaluate(
     from soradit.text import visible
 
     found = run(config, Terminal())
-    for line in [json.dumps(found.to_dict(), ensure_ascii=False)] if as_json else found.to_lines():
+    for line in [json.dumps(found.to_dict())] if as_json else found.to_lines():
         print_line(visible(line))

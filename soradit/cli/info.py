@@ -51,11 +51,12 @@ def info(
 
     facts = run(what, height=height, width=width, num_frames=frames)
     if as_json:
-        print_line(json.dumps(facts, ensure_ascii=False))
+        print_line(json.dumps(facts))
     else:
         for name, value in facts.items():
             if value not in ("", None):
-                print_line(f"{LABELS.get(name, name.replace('_', ' ')):<24} {visible(_in_words(name, value))}")
+                label = LABELS.get(name, name.replace("_", " "))
+                print_line(visible(f"{label:<24} {_in_words(name, value)}"))
 
 
 def _in_words(name: str, value: object) -> str:
@@ -64,7 +65,7 @@ def _in_words(name: str, value: object) -> str:
             return f"{value:.0%} of the way from noise to video"
         case "shift", float():
             return "even" if value == 1 else f"shifted by {value:g} towards the noise"
-        case "megabytes", _:
+        case "megabytes", int():
             return f"{value:,} MB"
         case "seed", _:
             return str(value)

@@ -119,7 +119,11 @@ def _csv_rows(file: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[s
             problems.append(Problem(path=file, message=f"{file}:1: {message}"))
             return
         for row in reader:
-            yield reader.line_num, row
+            if None in row:
+                message = f'{file}:{reader.line_num}: has more fields than columns; put a text with commas in "quotes"'
+                problems.append(Problem(path=file, message=message))
+            else:
+                yield reader.line_num, row
     except csv.Error as error:
         problems.append(Problem(path=file, message=f"{file}:{reader.reader.line_num}: is not CSV: {error}"))
 

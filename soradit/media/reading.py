@@ -124,5 +124,5 @@ def look_at(path: Path, reading: Reading, *, thumbnails: bool) -> Iterator[Inspe
     scale = min(1.0, THUMBNAIL_PIXELS / max(height, width)) if thumbnails else 1.0
     size = max(1, round(height * scale)), max(1, round(width * scale))
     seconds = [0.0, found.seconds / 2] if thumbnails and found.num_frames > 1 else [0.0]
-    frames = [read_video(path, size=size, start_seconds=second, num_frames=1)[0][0] for second in seconds]
+    frames = [read_video(path, fps=1, size=size, start_seconds=second, num_frames=1)[0][0] for second in seconds]
     yield [encode_jpeg(frame) for frame in frames]

@@ -40,6 +40,6 @@ def _image_comment(path: Path) -> str:
     try:
         with Image.open(path, formats=("GIF", "WEBP", "PNG")) as image:
             said = image.info.get("comment") or image.info.get("Comment") or image.getexif().get(Base.ImageDescription)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises anything
         raise SoraditError(f"{path}: not a readable image: {getattr(error, 'strerror', None) or error}") from error
     return said.decode(errors="replace") if isinstance(said, bytes) else str(said or "")

@@ -62,11 +62,12 @@ def average_several(runs: Sequence[Path], output: Path, *, report: Report | None
     """
     require_new(output)
     report = report or Report()
+    for run in runs:
+        require_no_lora(run)
     hashes = [verify(find_weights(run)) for run in runs]
     first = load_transformer(runs[0])
     total = {name: tensor / len(runs) for name, tensor in first.state_dict().items()}
     for run, found in zip(runs[1:], hashes[1:], strict=True):
-        require_no_lora(run)
         _require_alike(runs[0], run)
         other = load_transformer(run)
         if likeness(first, other) < UNRELATED:

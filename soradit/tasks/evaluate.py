@@ -89,7 +89,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
 
 def _write(folder: Path, found: Evaluation, report: Report) -> None:
     report.note(f"writing {folder / RESULTS} and {folder / PAGE}")
-    write_whole(folder / RESULTS, json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / RESULTS, json.dumps(found.to_dict(), indent=1) + "\n")
     write_whole(folder / PAGE, render_page(found))  # which takes a minute for its videos
 
 
@@ -196,10 +196,11 @@ def _look_at_training(
     with report.progress("looking at training clips", len(clips)) as progress:
         for done, clip in enumerate(clips, start=1):
             try:
-                if len(windows) < count:
-                    windows.append(window_features(_window(clip, settings), network))
+                window = window_features(_window(clip, settings), network) if len(windows) < count else None
                 every_second, _ = read_video(clip.path, fps=1, size=(settings.height, settings.width))
                 frames.append(network(every_second))
+                if window is not None:
+                    windows.append(window)
             except SoraditError as error:
                 report.note(f"left out: {error}")
             progress.update(done)

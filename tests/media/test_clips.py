@@ -127,6 +127,7 @@ def test_bad_jsonl(tmp_path: Path, content: bytes, message: str) -> None:
         (b"file_name,caption\na.mp4,x\n", r":1: has no column text"),
         (b"file_name,text,text\na.mp4,x,y\n", r":1: has 2 columns text"),
         (b"file_name,text\na.mp4\n", r":2: needs a text"),
+        (b"file_name,text\na.mp4,a red sunset, clouds drift left\n", r":2: has more fields than columns; put a text"),
         (b"file_name,text\na.mp4,\xe9\n", r":2: is not UTF-8"),
         (b'file_name,text\na.mp4,"x\n', r":2: is not CSV"),
         (b"file_name,text\n\n../a.mp4,x\n", r":3: .*leads out of"),

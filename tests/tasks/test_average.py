@@ -112,10 +112,9 @@ def test_a_run_with_lora_is_named(soradit: Callable, clips: Path, trained: Path,
     run = Path(shutil.copytree(weights, tmp_path / "run"))
     add_a_lora(run)
     said = f"{run} has learnt {run / 'lora'}, which its weights don't hold: "
-    assert (
-        soradit("average", trained, run, "-o", tmp_path / "mean").error
-        == f"soradit: {said}soradit merge {run / 'lora'} first"
-    )
+    for runs in ((trained, run), (run, trained)):
+        ended = soradit("average", *runs, "-o", tmp_path / "mean")
+        assert ended.error == f"soradit: {said}soradit merge {run / 'lora'} first"
     assert soradit("evaluate", run, "--data", clips, "-o", tmp_path / "out", "--all").error.startswith(
         f"soradit: {said}"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip, find_clips, survey_clips
@@ -313,6 +314,14 @@ def test_sheet_stands_alone_and_obeys_nobody(checked: Callable, tmp_path: Path) 
     assert checked(folder, sheet=sheet, overwrite=True)[2] == ""
     assert "does not exist; make it first" in checked(folder, sheet=tmp_path / "none" / "sheet.html")[2]
     assert sorted(tmp_path.iterdir()) == [folder, sheet]
+
+
+def test_a_clip_that_ends_frozen_has_its_picture_too(checked: Callable, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 32), (grey, grey, grey)) for grey in (40, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 10_000])
+    (tmp_path / "a.txt").write_text("a grey sky")
+    rows, _, error = checked(tmp_path, sheet=tmp_path / "sheet.html")
+    assert (rows["a.gif"].verdict, error) == ("trimmed", "")
 
 
 def test_sheet_takes_braces_and_broken_names() -> None:

@@ -152,6 +152,15 @@ def test_info_of_a_video(soradit: Callable, here: Path) -> None:
     assert "seed                     7" in lines
 
 
+def test_info_shows_a_strangers_words_as_words(soradit: Callable, here: Path) -> None:
+    strange = {"prompt": "sky \ud800", "megabytes": "x", "\x1b]0;owned\x07": "y"}
+    comment = json.dumps(read_about(Path("a.mp4")) | strange)
+    write_video(Path("b.png"), np.zeros((1, 32, 32, 3), np.uint8), fps=1, metadata={"comment": comment})
+    shown = soradit("info", "b.png")
+    assert (shown.exit_code, "\x1b" in shown.out) == (0, False)
+    assert json.loads(soradit("info", "b.png", "--json").out)["prompt"] == "sky \ud800"
+
+
 def test_info_of_a_video_that_is_missing(soradit: Callable, here: Path) -> None:
     ended = soradit("info", "missing.mp4")
     assert (ended.exit_code, ended.error) == (1, "soradit: missing.mp4: no such file")
