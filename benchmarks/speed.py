@@ -272,10 +272,8 @@ def alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
 
 def time_transformers(config: DiTConfig, batch: int, rounds: int) -> list[Timing]:
     """GEMM first, then forward passes and training steps, ours before the peers'."""
-    gemms, models = (
-        [gemm_case(n) for n in GEMM_SIZES],
-        [transformer_cases(subject) for subject in subjects(config, batch)],
-    )
+    gemms = [gemm_case(n) for n in GEMM_SIZES]
+    models = [transformer_cases(subject) for subject in subjects(config, batch)]
     check_flop(config, batch, *models[0])
     compiled = compiled_cases(config, batch, plain=models[0][1])
     cases = [*gemms, *(case for kind in zip(*models, strict=True) for case in kind), *compiled]
