@@ -34,6 +34,9 @@ def train(
     adversarial: Annotated[
         float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a discriminator's loss.")
     ] = 0.0,
+    generated: Annotated[
+        int, typer.Option(metavar="N", help="For decoder: let the discriminator judge N generated videos, too.")
+    ] = 0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
     ] = None,
@@ -119,6 +122,7 @@ def train(
         points=points,
         perceptual=perceptual,
         adversarial=adversarial,
+        generated=generated,
         teacher=teacher,
         sentences=sentences,
         paraphrases=paraphrases,
