@@ -1,5 +1,6 @@
 """``soradit`` and ``python -m soradit``: run a command, and end with the promised line and exit code."""
 
+import ctypes
 import gc
 import os
 import re
@@ -9,10 +10,13 @@ from typing import Any
 from soradit.errors import SoraditError, StateSaved
 
 INTERRUPTED = 130
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""As glibc's malloc.h numbers them."""
 
 
 def main() -> None:
     _keep_standard_streams()
+    keep_freed_memory()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # our processes import nothing from the folder that we are called in
     try:
         sys.exit(_run())
@@ -82,6 +86,18 @@ def _keep_standard_streams() -> None:
         except OSError:
             nowhere = os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
             setattr(sys, name, open(nowhere, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
+
+
+def keep_freed_memory(size: int = 2**30) -> None:
+    """Let glibc keep up to ``size`` bytes of what is freed, for whatever is allocated next.
+
+    Layer after layer takes and gives back as much memory: to get it from the system each time, cleared page by page,
+    is a seventh of a prediction's time (docs/performance.md). Another C library is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, size)
+        mallopt(MMAP_THRESHOLD, size)
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,8 @@ What a decoder is given in the end is a little different from what an encoder ma
 that its pictures could be compared with: they are judged by a discriminator alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,7 +36,13 @@ def generate_latents(
             with report.progress("generating", len(captions)) as progress:
                 for seed in missing:
                     request = Request(prompt=captions[seed], seed=seed)
-                    (latents,) = pipeline.denoise([request], on_step=lambda _, done=seed: progress.update(done))
+                    latents = _denoised(pipeline, request, poll=partial(progress.update, seed))
                     shards.write(names[seed], {"latents": latents})
                     progress.update(seed + 1)
         return torch.stack([load_file(shards.path(name))["latents"] for name in names])
+
+
+def _denoised(pipeline: Pipeline, request: Request, poll: Callable[[], None]) -> Float[Tensor, "t h w latent"]:
+    """``poll`` is called after each sampling step, and may raise."""
+    (latents,) = pipeline.denoise([request], on_step=lambda step: poll())
+    return latents

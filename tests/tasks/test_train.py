@@ -370,7 +370,10 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"generated": 2, "component": "decoder"}, "--generated needs a discriminator: give --adversarial, too"),
         ({**GENERATED, "generated": -1}, "--generated must be 0 or more, not -1"),
         ({**GENERATED, "points": True}, "makes latents of 16 numbers, the decoder takes 64: leave out --generated"),
-        ({**GENERATED, "num_frames": 20}, "an example is of .5, 2, 2. latents, generated videos of .4, 2, 2.: use fewer"),
+        (
+            {**GENERATED, "num_frames": 20},
+            "an example is of .5, 2, 2. latents, generated videos of .4, 2, 2.: use fewer",
+        ),
         ({"min_snr": 5.0}, "--min-snr is for process noise, not flow"),
         ({"prompts": ("a", "\udcff")}, "the prompt '.udcff' is not UTF-8"),
         ({"prompts": ("a",), "component": "vae"}, "--prompt is for --component transformer, not vae"),
