@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from soradit.__main__ import keep_freed_memory
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
 from soradit.model.dit import FRAME_HARMONICS, DiT, DiTConfig
 from soradit.model.folder import INDEX, bundled_weights, has_component
@@ -354,6 +355,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few rounds: a look, not a measurement")
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     options = parser.parse_args()
+    keep_freed_memory()  # as commands do
     torch.manual_seed(0)
     run, config = describe_run(), bundled_config()
     figures = time_commands(1 if options.quick else 5)

@@ -155,10 +155,26 @@ class Pipeline:
             while batch := list(islice(alike, batch_size or fitting)):
                 yield batch
 
+    @torch.no_grad()  # not inference_mode: ``continuing`` needs gradients
     def together(self, requests: list[Request], *, on_step: OnStep = lambda step: None) -> list[Video]:
         """The whole way from noise to video, for requests of one kind."""
         try:
-            latents = self.denoise(requests, on_step=on_step)
+            noise, known, settings = self._noise(requests), self._known(requests), self.settings_of(requests[0])
+            process = PROCESSES[settings.process]()
+            predict = self._predictor(requests, settings)
+            first = continuing(predict, known, process) if known is not None else predict
+            with self.report.phase("denoising"), self._at_work(self.transformer):
+                latents = sample(
+                    in_windows(predict, length=self._window, first=first),
+                    noise,
+                    process=process,
+                    sampler=settings.sampler,
+                    times=timestep_grid(settings.steps, settings.shift),
+                    on_step=on_step,
+                )
+            if not latents.isfinite().all():
+                how = f"guidance {settings.guidance:g} in {name_of(self.precision)}"
+                raise SoraditError(f"{how} leads to infinities, not a video: lower it, or use --precision float32")
             return [self._video(*each) for each in zip(requests, latents, strict=True)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -167,27 +183,6 @@ class Pipeline:
             raise SoraditError(f"{self.device} has too little memory for it: make a smaller or shorter video")
         half = len(requests) // 2
         return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
-
-    @torch.no_grad()  # not inference_mode: ``continuing`` needs gradients
-    def denoise(self, requests: list[Request], *, on_step: OnStep = lambda step: None) -> Float[Tensor, "b t h w c"]:
-        """From noise to latents, for requests of one kind. Raises SoraditError where that leads to infinities."""
-        noise, known, settings = self._noise(requests), self._known(requests), self.settings_of(requests[0])
-        process = PROCESSES[settings.process]()
-        predict = self._predictor(requests, settings)
-        first = continuing(predict, known, process) if known is not None else predict
-        with self.report.phase("denoising"), self._at_work(self.transformer):
-            latents = sample(
-                in_windows(predict, length=self._window, first=first),
-                noise,
-                process=process,
-                sampler=settings.sampler,
-                times=timestep_grid(settings.steps, settings.shift),
-                on_step=on_step,
-            )
-        if not latents.isfinite().all():
-            how = f"guidance {settings.guidance:g} in {name_of(self.precision)}"
-            raise SoraditError(f"{how} leads to infinities, not a video: lower it, or use --precision float32")
-        return latents
 
     def is_far(self, prompt: str) -> bool:
         """Whether a prompt is unlike all captions that the weights learnt from; False where they don't say."""

@@ -34,9 +34,6 @@ def train(
     adversarial: Annotated[
         float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a discriminator's loss.")
     ] = 0.0,
-    generated: Annotated[
-        int, typer.Option(metavar="N", help="For decoder: let the discriminator judge N generated videos, too.")
-    ] = 0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")
     ] = None,
@@ -122,7 +119,6 @@ def train(
         points=points,
         perceptual=perceptual,
         adversarial=adversarial,
-        generated=generated,
         teacher=teacher,
         sentences=sentences,
         paraphrases=paraphrases,

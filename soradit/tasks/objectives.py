@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
@@ -27,10 +25,8 @@ from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World
-from soradit.training.generated import generate_latents
 from soradit.training.loop import Objective
 from soradit.training.memory import as_trained
-from soradit.training.randomness import draw_indices
 from soradit.training.run import TEACHER
 from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.transformer import TransformerObjective, cached_windows
@@ -149,23 +145,7 @@ def _reconstruction(
         precision=choose_precision(config.precision, device),
         perceptual=config.perceptual,
         adversarial=config.adversarial,
-        generated=_generated(config, loop, training, model.config.latent_channels, report),
     )
-
-
-def _generated(
-    config: TrainConfig, loop: LoopConfig, clips: list[Clip], latent_channels: int, report: Report
-) -> Tensor | None:
-    """What the weights' own transformer makes of one caption each of so many clips; None where none are asked for."""
-    if not config.generated:
-        return None
-    chosen = [clips[index] for index in draw_indices(loop.seed, 0, config.generated, len(clips))]
-    captions = [clip.captions[i % len(clip.captions)] for i, clip in enumerate(chosen)]
-    latents = generate_latents(config.run, config.weights, captions, report, device=config.device)
-    if (made := latents.shape[-1]) != latent_channels:
-        what = f"the transformer makes latents of {made} numbers, the decoder takes {latent_channels}"
-        raise SoraditError(f"{what}: leave out --generated")
-    return latents
 
 
 def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:

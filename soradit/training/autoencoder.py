@@ -21,7 +21,7 @@ from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
 from soradit.training.discriminator import DISCRIMINATOR_STAGES, AutoencoderGAN, Discriminator
 from soradit.training.guard import memory_guard
-from soradit.training.perceptual import STAGES, FeatureExtractor, joined, perceptual_loss
+from soradit.training.perceptual import STAGES, FeatureExtractor, perceptual_loss
 from soradit.training.randomness import draw_indices, generator
 
 MAX_LATENT_NOISE = 0.03
@@ -46,8 +46,6 @@ class Batch:
     video: UInt8[Tensor, "b frames height width 3"]
     noise: Float[Tensor, "b t h w latent"]
     """For the latents, in their root mean squares."""
-    generated: Float[Tensor, "b t h w latent"] | None
-    """Normalised latents that a transformer made, of as many pixels."""
 
 
 class AutoencoderObjective:
@@ -67,13 +65,8 @@ class AutoencoderObjective:
         precision: torch.dtype,
         perceptual: float = 0.0,
         adversarial: float = 0.0,
-        generated: Float[Tensor, "n t h w latent"] | None = None,
     ) -> None:
-        """``seconds`` are the lengths of the clips' files; ``perceptual`` and ``adversarial`` weigh those losses.
-
-        ``generated`` are normalised latents that a transformer made, which the discriminator is to judge, too. Raises
-        SoraditError where they are of less than a training example.
-        """
+        """``seconds`` are the lengths of the clips' files; ``perceptual`` and ``adversarial`` weigh those losses."""
         self.autoencoder = model.to(device)
         self.perceptual, self.adversarial = perceptual, adversarial
         self.extractor = self.gan = None
@@ -86,18 +79,6 @@ class AutoencoderObjective:
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
-        self.generated = generated
-        if generated is not None:
-            own, made = self._grid, tuple(generated.shape[1:-1])
-            if any(whole < part for whole, part in zip(made, own, strict=True)):
-                raise SoraditError(f"an example is of {own} latents, generated videos of {made}: use fewer --frames")
-
-    @property
-    def _grid(self) -> tuple[int, int, int]:
-        """Latent frames, height and width of a training example."""
-        generation, (frames, height, width) = self.generation, self.autoencoder.config.token_size
-        cropped = min(CROP, generation.height), min(CROP, generation.width)
-        return generation.num_frames // frames, cropped[0] // height, cropped[1] // width
 
     @property
     def model(self) -> Autoencoder | AutoencoderGAN:
@@ -130,16 +111,15 @@ class AutoencoderObjective:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         randoms = {i: generator(self.seed, step, i) for i in range(self.batch_size)[part]}
         videos = [_crop(self._window(self.training[indices[i]], random), random) for i, random in randoms.items()]
-        noises = [self._noise(random) for random in randoms.values()]
-        made = None
-        if self.generated is not None:
-            made = torch.stack([_part(self.generated, self._grid, random) for random in randoms.values()])
-        return Batch(video=torch.stack(videos), noise=torch.stack(noises), generated=made)
+        noises = [self._noise(videos[0].shape, random) for random in randoms.values()]
+        return Batch(video=torch.stack(videos), noise=torch.stack(noises))
 
-    def _noise(self, random: torch.Generator) -> Float[Tensor, "t h w latent"]:
-        """For an example's latents, of an amount that is drawn too."""
+    def _noise(self, shape: torch.Size, random: torch.Generator) -> Float[Tensor, "t h w latent"]:
+        """For the latents of a video of that shape, of an amount that is drawn too."""
+        config = self.autoencoder.config
+        grid = [pixels // unit for pixels, unit in zip(shape, config.token_size, strict=False)]
         amount = MAX_LATENT_NOISE * torch.rand((), generator=random)
-        return amount * torch.randn(*self._grid, self.autoencoder.config.latent_channels, generator=random)
+        return amount * torch.randn(*grid, config.latent_channels, generator=random)
 
     def clips(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
@@ -152,23 +132,15 @@ class AutoencoderObjective:
             # An example's own, so that it is the same in a part of a batch. Fitted latents have a mean of about zero.
             power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
             noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
-            reconstruction = self.autoencoder.decoder(noised).float()
-        loss = reconstruction_loss(reconstruction, video)
+            reconstruction = self.autoencoder.decoder(noised)
+        loss = reconstruction_loss(reconstruction.float(), video)
         if self.extractor is not None:
-            seen, real = self.extractor(reconstruction, step), self.extractor(video, step)
+            seen, real = self.extractor(reconstruction.float(), step), self.extractor(video, step)
             loss = loss + self.perceptual * perceptual_loss(seen, real)
             if self.gan is not None:
-                if batch.generated is not None:
-                    seen = joined(seen, self.extractor(self._decoded(batch.generated), step))
                 discriminator = self.gan.discriminator
                 loss = loss + discriminator.loss(seen, real) + self.adversarial * discriminator.generator_loss(seen)
         return loss
-
-    def _decoded(self, latents: Float[Tensor, "b t h w latent"]) -> Video:
-        """Of normalised latents, not clamped, so that gradients go on."""
-        latents = self.autoencoder.denormalise(latents.to(self.device, non_blocking=True))
-        with autocast(self.device, self.precision):
-            return self.autoencoder.decoder(latents).float()
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Reconstruction loss, and PSNR in dB, on fixed held-out windows without noise."""
@@ -234,17 +206,6 @@ def _crop(video: UInt8[Tensor, "*b t height width 3"], random: torch.Generator) 
     y = int(torch.randint(height - h + 1, (), generator=random))
     x = int(torch.randint(width - w + 1, (), generator=random))
     return video[..., y : y + h, x : x + w, :]
-
-
-def _part(
-    latents: Float[Tensor, "n t h w latent"], grid: tuple[int, int, int], random: torch.Generator
-) -> Float[Tensor, "_t _h _w latent"]:
-    """A random part, of so many latents, of a random one."""
-    (whole,) = latents[torch.randint(len(latents), (1,), generator=random)]
-    for axis, length in enumerate(grid):
-        start = int(torch.randint(whole.shape[axis] - length + 1, (), generator=random))
-        whole = whole.narrow(axis, start, length)
-    return whole.float()
 
 
 def reconstruction_loss(reconstruction: Video, video: Video) -> Tensor:

@@ -45,7 +45,6 @@ SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "points": OF_AUTOENCODER,
     "perceptual": OF_AUTOENCODER,
     "adversarial": OF_AUTOENCODER,
-    "generated": ("decoder",),
     "teacher": _TEXT_ENCODER,
     "sentences": _TEXT_ENCODER,
     "paraphrases": _TEXT_ENCODER,
@@ -165,8 +164,6 @@ class TrainConfig:
     """Weight of the autoencoder's perceptual loss."""
     adversarial: float = 0.0
     """Weight of being told from real frames, by a discriminator that learns to."""
-    generated: int = 0
-    """Videos that the weights' transformer generates first, for the discriminator to tell from real ones, too."""
     teacher: str | None = None
     """A sentence-embedding network, by folder or hub name, that tells the text encoder what words mean."""
     sentences: Path | None = None
@@ -206,10 +203,6 @@ class TrainConfig:
         for name in ("perceptual", "adversarial"):
             if not 0 <= (weight := getattr(self, name)) < math.inf:
                 raise UsageError(f"--{name} must be 0 or more, not {weight}")
-        if self.generated < 0:
-            raise UsageError(f"--generated must be 0 or more, not {self.generated}")
-        if self.generated and not self.adversarial:
-            raise UsageError("--generated needs a discriminator: give --adversarial, too")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
             raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
         if self.precision == "float16":

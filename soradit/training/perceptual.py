@@ -16,7 +16,7 @@ STAGES = (0, 1, 3, 5)
 FRAMES = 2
 """Of a video, that a step looks at."""
 
-Features = dict[int, Float[Tensor, "_n _c _h _w"]]
+Features = dict[int, Float[Tensor, "n _c _h _w"]]
 """Features by their stage, of unit length at every place."""
 
 
@@ -45,8 +45,3 @@ def perceptual_loss(a: Features, b: Features) -> Float[Tensor, ""]:
     """Mean squared distance of feature vectors, summed over STAGES."""
     distances = [F.mse_loss(a[stage], b[stage], reduction="sum") / a[stage][:, 0].numel() for stage in STAGES]
     return torch.stack(distances).sum()
-
-
-def joined(a: Features, b: Features) -> Features:
-    """Of the frames of both."""
-    return {stage: torch.cat([features, b[stage]]) for stage, features in a.items()}

@@ -7,7 +7,6 @@ RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                 
 RUN/samples/step-00000500/                                                         the same prompts, now and then
 RUN/snapshots/                                                                     soradit average RUN
 RUN/teacher/                                                                       what paraphrases are learnt from
-RUN/generated/                                                                     what a decoder learns from, too
 RUN/checkpoints/                                                                   what resume needs
 RUN/last                                                                           names the newest of them
 """

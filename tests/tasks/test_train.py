@@ -40,7 +40,6 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
-from soradit.video import Request
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
 COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
@@ -83,7 +82,6 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 ADVERSARIAL = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
-GENERATED = {**ADVERSARIAL, "generated": 2}
 FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
 POINTS = [{"component": "decoder", "points": True}, {"component": "vae", "fresh": True, "points": True}]
 PARAPHRASES = {"component": "text_encoder", "paraphrases": Path("paraphrases.tsv")}
@@ -102,7 +100,6 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *({"component": name} for name in COMPONENTS),
         {"optimizer": "muon"},
         ADVERSARIAL,
-        GENERATED,
         *FRESH,
         *POINTS,
         PARAPHRASES,
@@ -234,29 +231,6 @@ def test_a_discriminator_changes_what_the_decoder_learns_and_stays_behind(start:
     assert not all(torch.equal(without, with_discriminator) for without, with_discriminator in pairs)
 
 
-def test_a_decoder_learns_from_what_the_transformer_generates(
-    start: Start, tmp_path: Path, clips: Path, weights: Path
-) -> None:
-    without = start(run=tmp_path / "without", **ADVERSARIAL)
-    run = start(**GENERATED)
-    before, after = load_autoencoder(without).decoder, load_autoencoder(run).decoder
-    assert not all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
-    first, second = (load_file(file)["latents"] for file in sorted((run / "generated").glob("*.safetensors")))
-    pipeline = Pipeline.load(weights)
-    assert first.shape == second.shape == (*pipeline.grid(Request(prompt="")), 16)
-    captions = {text for clip in split_clips(find_clips(clips))[0] for text in clip.captions}
-    made = [pipeline.denoise([Request(prompt=text, seed=1)])[0].half() for text in captions]
-    assert any(torch.equal(second, latents) for latents in made)
-
-
-def test_generated_latents_are_made_once(start: Start, tmp_path: Path, weights: Path) -> None:
-    gone = shutil.copytree(weights, tmp_path / "gone")
-    with pytest.raises(StateSaved):
-        start(weights=str(gone), **GENERATED, max_hours=1e-9)
-    shutil.rmtree(gone)
-    assert len(rows(start(weights=str(gone), **GENERATED))) == LOOP.steps
-
-
 def test_a_run_generates(start: Start) -> None:
     run = start()
     video = Pipeline.load(run)("a red sunset")
@@ -367,13 +341,6 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
         ({"adversarial": 0.1}, "--adversarial is for --component vae or decoder, not transformer"),
         ({"adversarial": -1.0, "component": "decoder"}, "--adversarial must be 0 or more, not -1.0"),
-        ({"generated": 2, "component": "decoder"}, "--generated needs a discriminator: give --adversarial, too"),
-        ({**GENERATED, "generated": -1}, "--generated must be 0 or more, not -1"),
-        ({**GENERATED, "points": True}, "makes latents of 16 numbers, the decoder takes 64: leave out --generated"),
-        (
-            {**GENERATED, "num_frames": 20},
-            "an example is of .5, 2, 2. latents, generated videos of .4, 2, 2.: use fewer",
-        ),
         ({"min_snr": 5.0}, "--min-snr is for process noise, not flow"),
         ({"prompts": ("a", "\udcff")}, "the prompt '.udcff' is not UTF-8"),
         ({"prompts": ("a",), "component": "vae"}, "--prompt is for --component transformer, not vae"),
