@@ -1,7 +1,9 @@
 """Makes the pictures of the bundled weights in docs/.
 
-python docs/picture.py                generated.png and .webp: six prompts
-python docs/picture.py EVALUATION     beside-held-out.jpg: clips of that folder of soradit evaluate, and held-out ones
+    python docs/picture.py                generated.png and .webp: six prompts
+    python docs/picture.py EVALUATION     beside-held-out.jpg: frames of an evaluation, generated and real
+
+An evaluation's paths lead from where ``soradit evaluate`` was run.
 """
 
 import json
