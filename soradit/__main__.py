@@ -88,16 +88,17 @@ def _keep_standard_streams() -> None:
             setattr(sys, name, open(nowhere, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
 
 
-def keep_freed_memory(size: int = 2**30) -> None:
-    """Let glibc keep up to ``size`` bytes of what is freed, for whatever is allocated next.
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for what is allocated next, unless the environment tunes glibc itself.
 
-    Layer after layer takes and gives back as much memory: to get it from the system each time, cleared page by page,
-    is a seventh of a prediction's time (docs/performance.md). Another C library is left as it is.
+    Layer after layer takes and gives back as much memory. To get it from the system each time, cleared page by page,
+    was 7 and 14 % of a prediction's time on two machines (docs/performance.md).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, size)
-        mallopt(MMAP_THRESHOLD, size)
+    if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None and any(mallopt(MMAP_THRESHOLD, size) for size in (2**30, 2**25)):  # older ones allow less
+        mallopt(TRIM_THRESHOLD, -1)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="soradit-tests-")  # prompts' embeddings, of tests alone
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("soradit", "typechecker.check")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores, and all it starts
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from soradit.diffusion.process import PROCESSES, Flow, Noise, Process, timestep_grid
+from soradit.diffusion.process import PROCESSES, Flow, Noise, Process, min_snr_weight, timestep_grid
 
 
 @pytest.fixture(params=sorted(PROCESSES))
@@ -87,3 +87,12 @@ def test_grid_runs_from_noise_to_clean(shift: float) -> None:
     assert (times[0], times[-1], len(times)) == (0, 1, 11)
     assert (times.diff() > 0).all()
     assert torch.sign(times[5] - 0.5) == torch.sign(torch.tensor(1 - shift))
+
+
+def test_min_snr_weighs_all_of_at_most_gamma_alike_and_cuts_the_rest_to_it() -> None:
+    t = torch.linspace(0, 0.99, 100)
+    snr = (Noise().signal(t) / Noise().sigma(t)).square()
+    weight = min_snr_weight(Noise(), t, gamma=5.0)
+    assert (weight[snr <= 5] == 1).all()
+    torch.testing.assert_close((weight * snr)[snr > 5], torch.full_like(snr, 5.0)[snr > 5])
+    assert min_snr_weight(Noise(), torch.ones(1), gamma=5.0).isfinite().all()

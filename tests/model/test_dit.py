@@ -155,6 +155,19 @@ def test_place_in_frame_is_relative_and_does_not_move() -> None:
     assert torch.pdist(large.flatten(0, 2)).min() > 0.1
 
 
+def test_blocks_that_are_computed_twice_have_the_same_gradients(dit: DiT) -> None:
+    def gradients() -> list[Tensor]:
+        dit.train().zero_grad()
+        dit(*inputs()).square().sum().backward()
+        return [parameter.grad.clone() for parameter in dit.parameters() if parameter.grad is not None]
+
+    remembered = gradients()
+    dit.checkpoint_activations = True
+    again = gradients()
+    assert len(remembered) == len(again) == len(list(dit.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(remembered, again, strict=True))
+
+
 @pytest.mark.parametrize(
     ("preset", "millions"), [("tiny", 7.9), ("skies", 16.1), ("S", 32.6), ("B", 130), ("L", 457), ("XL", 674)]
 )

@@ -40,6 +40,7 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
+from soradit.training.transformer import TransformerObjective
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
 COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
@@ -229,6 +230,23 @@ def test_a_discriminator_changes_what_the_decoder_learns_and_stays_behind(start:
     assert not [name for name in load_file(weights) if "discriminator" in name]
     pairs = zip(load_autoencoder(alone).decoder.parameters(), load_autoencoder(run).decoder.parameters(), strict=True)
     assert not all(torch.equal(without, with_discriminator) for without, with_discriminator in pairs)
+
+
+def test_out_of_memory_names_what_would_take_less(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(self: TransformerObjective, batch: object, step: int) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr(TransformerObjective, "loss", too_much)
+    with pytest.raises(SoraditError) as error:
+        start()
+    said = re.fullmatch(
+        r"out of memory \(2.00 GiB were asked for\): tensors take about (\S+) GB; use --accumulate 3 \((\S+) GB\) "
+        r"or --checkpoint-activations \((\S+) GB\) or a smaller --size or --frames",
+        str(error.value),
+    )
+    assert said
+    whole, *less = map(float, said.groups())
+    assert all(each < whole for each in less)
 
 
 def test_a_run_generates(start: Start) -> None:

@@ -22,7 +22,7 @@ from soradit.training.config import LoopConfig
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.randomness import generator
-from soradit.training.state import learning_rate
+from soradit.training.state import TrainState, learning_rate
 
 STEPS = 12
 CONFIG = LoopConfig(steps=STEPS, batch_size=8, learning_rate=0.02, warmup_steps=1, evaluate_every=5, checkpoint_every=4)
@@ -144,6 +144,18 @@ def test_the_average_is_published(tmp_path: Path) -> None:
     ema = load_file(list_checkpoints(tmp_path)[-1] / "ema.safetensors")
     assert all(torch.equal(ema[name], tensor) for name, tensor in objective.published.items())
     assert any(not torch.equal(ema[name], tensor) for name, tensor in objective.model.state_dict().items())
+
+
+def test_the_average_is_short_at_first_and_as_long_as_asked_for_later() -> None:
+    config = replace(CONFIG, ema_decay=0.5)
+    state = TrainState.begin(nn.Linear(1, 1, bias=False), config)
+    (name,) = state.ema
+    for step in range(STEPS):
+        before = state.ema[name].clone()
+        state.model.weight.grad = torch.ones(1, 1)
+        state.apply_gradients(torch.zeros(()), config)
+        kept = min(0.5, (1 + step) / (10 + step))
+        torch.testing.assert_close(state.ema[name], kept * before + (1 - kept) * state.model.weight.detach())
 
 
 def test_failed_save_leaves_the_old_checkpoint_and_no_temporary(
