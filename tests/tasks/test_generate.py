@@ -565,6 +565,11 @@ def test_lora_changes_the_video_and_what_it_says_of_its_weights(
         made[name] = read_video(tmp_path / f"{name}.mp4")[0]
     assert (made["plain"] == made["zero"]).all()
     assert (made["plain"] != made["one"]).any()
+    both = ("--lora", tmp_path / "lora", "--lora", f"{tmp_path / 'lora'}:-1")
+    assert soradit(*common, *both, "-o", tmp_path / "both.mp4").exit_code == 0
+    both_frames = read_video(tmp_path / "both.mp4")[0]
+    assert np.abs(both_frames.astype(int) - made["plain"]).max() <= 1
+    assert np.abs(both_frames.astype(int) - made["one"]).max() > 1
     replay = ("replay", tmp_path / "one.mp4", "--weights", weights, "-o", tmp_path / "again.mp4")
     assert "name the right ones with --weights and --lora" in soradit(*replay).error
     assert soradit(*replay, "--lora", tmp_path / "lora").exit_code == 0
