@@ -14,6 +14,8 @@ from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.samples import MAKING, PICTURE, list_samples
 
 PAGE = "report.html"
+WORTH_TELLING = 0.01
+"""Of a run's time that it waited for data."""
 REFRESH_SECONDS = 60
 MAX_LOG_LINES = 30
 MAX_SAMPLE_STEPS = 8
@@ -104,7 +106,17 @@ def verdict(rows: list[Row], steps: int) -> str:
             )
         elif last < held_out[0][1]:
             words.append(f"It has fallen from {held_out[0][1]:.4f}, and is as low as it ever was.")
+    if (waiting := share_of_waiting(rows)) > WORTH_TELLING:
+        words.append(
+            f"Of its time it spent {waiting:.0%} waiting for data: a faster disk, or less beside it, would help."
+        )
     return " ".join(words)
+
+
+def share_of_waiting(rows: list[Row]) -> float:
+    """How much of the steps' time went into waiting for data."""
+    waited, whole = (sum(row.get(name, 0.0) for row in rows) for name in ("waited_seconds", "seconds"))
+    return waited / whole if whole else 0.0
 
 
 def series(rows: list[Row], name: str) -> Points:

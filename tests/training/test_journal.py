@@ -86,6 +86,15 @@ def test_the_verdict_says_where_the_run_stands(losses: list[float], said: str) -
     assert re.search(said, verdict(rows, 3))
 
 
+@pytest.mark.parametrize(("waited", "is_told"), [(0.004, False), (0.3, True)])
+def test_waiting_for_data_is_told_where_it_costs_something(waited: float, is_told: bool) -> None:
+    rows = [
+        {"step": 1.0, "seconds": 0.5, "waited_seconds": 0.0},
+        {"step": 2.0, "seconds": 0.5, "waited_seconds": waited},
+    ]
+    assert ("it spent 30% waiting for data" in verdict(rows, 2)) == is_told
+
+
 def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) -> None:
     rows = [
         {
