@@ -45,6 +45,11 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, dtype=precision)
 
 
+def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the CPU, in memory that a GPU can copy from on its own, while we go on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def is_faster_written_out(device: torch.device, tokens: int) -> bool:
     """Whether attention over so many tokens is trained faster as products and a softmax than by torch's fused one.
 

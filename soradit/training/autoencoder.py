@@ -10,7 +10,7 @@ from einops import reduce
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from soradit.device import autocast
+from soradit.device import autocast, pinned
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.mirror import mirror_frames
@@ -112,7 +112,7 @@ class AutoencoderObjective:
         randoms = {i: generator(self.seed, step, i) for i in range(self.batch_size)[part]}
         videos = [_crop(self._window(self.training[indices[i]], random), random) for i, random in randoms.items()]
         noises = [self._noise(videos[0].shape, random) for random in randoms.values()]
-        return Batch(video=torch.stack(videos), noise=torch.stack(noises))
+        return Batch(video=pinned(torch.stack(videos), self.device), noise=pinned(torch.stack(noises), self.device))
 
     def _noise(self, shape: torch.Size, random: torch.Generator) -> Float[Tensor, "t h w latent"]:
         """For the latents of a video of that shape, of an amount that is drawn too."""

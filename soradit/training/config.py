@@ -99,10 +99,12 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         above_zero = ("steps", "batch_size", "accumulate", "learning_rate", "evaluate_every", "sample_every")
-        for name in (*above_zero, "checkpoint_every", "keep_checkpoints", "max_hours"):
+        for name in (*above_zero, "checkpoint_every", "max_hours"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{option_of(name)} must be above 0, not {value}")
+        if self.keep_checkpoints < 2:
+            raise UsageError(f"{option_of('keep_checkpoints')} must be 2 or more, not {self.keep_checkpoints}")
         if self.optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {self.optimizer} is not known: use {' or '.join(OPTIMIZERS)}")
         if not 0 <= self.ema_decay < 1:

@@ -6,8 +6,8 @@ weights. What is the same is here, in ``Training.run``: a step, its record, held
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
-from soradit.training.interruptible import interruptible
+from soradit.training.interruptible import interruptible, is_compiled
 from soradit.training.journal import Journal
 from soradit.training.log import append_to_log
 from soradit.training.run import turn_back_to
@@ -201,9 +201,15 @@ class Training:
                 losses.append(loss.detach())
         return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
 
-    def interruptible(self, poll: Callable[[], None]) -> AbstractContextManager[None]:
+    @contextmanager
+    def interruptible(self, poll: Callable[[], None]) -> Iterator[None]:
         """Of several processes none is: they stop together, at places that all come to."""
-        return interruptible(self.objective.model, poll) if self.world.size == 1 else nullcontext()
+        with ExitStack() as ways:
+            if self.world.size == 1:
+                ways.enter_context(interruptible(self.objective.model, poll))
+                if is_compiled(self.objective.model):
+                    ways.enter_context(self.stop.at_once())
+            yield
 
     def poll_amid_step(self, patient_until: float = 0.0) -> None:
         if self.world.size == 1 and time.monotonic() > patient_until:
@@ -226,7 +232,8 @@ class Training:
             self.read_journal(now=True)
             if not self.journal.is_evaluated(self.state.step):
                 with self.state.averaged(), self.interruptible(poll):
-                    self.journal.amend(self.state.step, self.objective.evaluate(poll))
+                    figures = self.objective.evaluate(poll)
+                self.journal.amend(self.state.step, figures)
                 self.journal.start_clock()
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.read_journal(now=True)

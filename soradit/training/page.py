@@ -159,7 +159,7 @@ def _speed(rows: list[Row], flops: float, peak: PeakFlops) -> str:
 
 
 def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
-    """Held-out loss by fifths of t: over the steps, and the newest beside the lowest so far."""
+    """Held-out loss by fifths of t: over the steps, and the newest beside its floor, the lowest so far."""
     bins: list[Points] = []
     while points := series(rows, f"held_out_loss_{len(bins)}"):
         bins.append(points)
@@ -174,8 +174,8 @@ def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
     at = {
         "first": Line(name="first", points=_at(middles, [b[0][1] for b in bins]), color=GREY),
         "newest": Line(name="newest", points=_at(middles, [b[-1][1] for b in bins]), color=ORANGE),
-        "lowest": Line(
-            name="lowest so far", points=_at(middles, [min(y for _, y in b) for b in bins]), color=BLUE, dashed=True
+        "floor": Line(
+            name="floor so far", points=_at(middles, [min(y for _, y in b) for b in bins]), color=BLUE, dashed=True
         ),
     }
     if trivial:

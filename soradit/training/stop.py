@@ -27,8 +27,8 @@ INTERRUPTED = 130
 """Exit code."""
 
 
-class StopRequested(Exception):
-    """Raised where work may end; its text says what asked for it."""
+class StopRequested(BaseException):
+    """Raised where work may end; its text says what asked for it. No error to recover from, like KeyboardInterrupt."""
 
 
 class Stop:
@@ -52,11 +52,24 @@ class Stop:
         self.deadline = time.monotonic() + 3600 * (max_hours or math.inf)
         self.agree, self.report = agree, report or Report()
         self.requested = ""
+        self.raises = False
+        """Whether a signal does, wherever it comes."""
 
     def poll(self, *, clock: bool = True) -> None:
         """Raises StopRequested when there is a reason to; without ``clock``, ``max_hours`` is none."""
         if reason := self.agree(self._reason(clock)):
             raise StopRequested(reason)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For work that calls nothing of ours: while entered, a signal raises StopRequested in the middle of it."""
+        self.raises = True
+        try:
+            if self.requested:
+                raise StopRequested(self.requested)
+            yield
+        finally:
+            self.raises = False
 
     def _reason(self, clock: bool) -> str:
         if not self.requested and self.file.exists():
@@ -85,6 +98,9 @@ class Stop:
             raise KeyboardInterrupt
         self.requested = name
         self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
+        if self.raises:
+            self.raises = False  # once
+            raise StopRequested(name)
 
     def _say(self, text: str) -> None:
         with suppress(RuntimeError):  # a line was being written when the signal came

@@ -20,6 +20,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from soradit.device import pinned
 from soradit.errors import SoraditError
 from soradit.model.dit import FRAME_HARMONICS, place_in_frame
 from soradit.model.text import TextEncoder
@@ -166,7 +167,7 @@ class TextEncoderObjective:
         captions, *wordings = self.model.embed([*batch.pairs.captions, *one, *other]).split(
             [len(batch.pairs.captions), len(one), len(other)]
         )
-        loss = contrastive_loss(self.model.compare(captions, batch.pairs.latents.to(self.device)))
+        loss = contrastive_loss(self.model.compare(captions, batch.pairs.latents.to(self.device, non_blocking=True)))
         if one:
             loss = loss + contrastive_loss(wordings[0] @ wordings[1].T / WORDING_TEMPERATURE)
         if self.lessons is not None:
@@ -202,7 +203,7 @@ class TextEncoderObjective:
             wordings = segment.clip.captions
             choice = int(torch.randint(len(wordings), (), generator=random))
             captions.append(max(wordings, key=len) if longest else wordings[choice])
-        return Pairs(latents=torch.stack(latents), captions=captions)
+        return Pairs(latents=pinned(torch.stack(latents), self.device), captions=captions)
 
 
 def contrastive_loss(logits: Float[Tensor, "captions clips"]) -> Tensor:

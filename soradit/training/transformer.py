@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from soradit.device import autocast
+from soradit.device import autocast, pinned
 from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
@@ -163,16 +163,12 @@ class TransformerObjective:
         """Each example's draws are its own, so that a batch is the same however it is shared out."""
         indices = self.training.choose(self.seed, step, self.batch_size)
         examples = [self._example(indices[i], generator(self.seed, step, i)) for i in range(self.batch_size)[part]]
-        return self._pinned(_joined(examples))
+        return _mapped(_joined(examples), lambda x: pinned(x, self.device))
 
     def _example(self, index: int, random: torch.Generator) -> Noised:
         batch = self.training.draw([index], drop_text=self.drop_text, random=random)
         t = shift_timesteps(self.process.draw_timesteps(1, random), self.shift)
         return Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
-
-    def _pinned(self, noised: Noised) -> Noised:
-        """In memory that a GPU can copy from on its own, while we go on."""
-        return _mapped(noised, Tensor.pin_memory) if self.device.type == "cuda" else noised
 
     def held_out_power(self) -> float:
         """Mean square of latents held out; of training clips like those that the autoencoder is of, about 1."""

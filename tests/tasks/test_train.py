@@ -40,6 +40,7 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
+from soradit.training.samples import MAKING
 from soradit.training.transformer import TransformerObjective
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
@@ -698,6 +699,39 @@ def test_a_command_that_is_terminated_says_75_and_goes_on(clips: Path, weights: 
     saved = len(rows(tmp_path / "run"))
     assert subprocess.run([*command, "--max-hours", "1e-9"], env=environment).returncode == 75
     assert len(rows(tmp_path / "run")) == saved + 1
+
+
+def is_encoding(run: Path, cache: Path) -> bool:
+    return any(cache.rglob("*.safetensors"))
+
+
+def is_evaluating(run: Path, cache: Path) -> bool:
+    return any(not row["held_out_loss"] for row in read_metrics(run / "metrics.csv"))
+
+
+def is_sampling(run: Path, cache: Path) -> bool:
+    return (log := run / "log.txt").is_file() and MAKING in log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_there", [is_encoding, is_evaluating, is_sampling])
+def test_state_is_saved_within_ten_seconds_from_every_phase(
+    clips: Path, tmp_path: Path, is_there: Callable[[Path, Path], bool]
+) -> None:
+    """With the bundled weights, at their own size, on one core."""
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    command = [sys.executable, "-m", "soradit", "train", "--data", clips, "--cache", cache, "-o", run, "--frames", "16"]
+    command += ["--steps", "3", "--batch-size", "2", "--evaluate-every", "1", "--sample-every", "1"]
+    with subprocess.Popen(list(map(str, command)), env={**os.environ, "PYTHONPATH": ROOT}) as process:
+        while not is_there(run, cache):
+            assert process.poll() is None
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(60) == 75
+        assert time.monotonic() - began < 10
+    assert is_encoding(run, cache)
+    assert [checkpoint.name for checkpoint in list_checkpoints(run)] == ["step-00000001"] * (is_there != is_encoding)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -161,11 +162,17 @@ def test_a_batch_is_shared_out_whole() -> None:
         assert [i for part in parts for i in range(12)[part]] == list(range(12))
 
 
-def torchrun(*arguments: object, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def torchrun_command(*arguments: object, restarts: int = 0) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command += [f"--max-restarts={restarts}", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    return [*command, f"--max-restarts={restarts}", *map(str, arguments)]
+
+
+def torchrun(*arguments: object, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    command = torchrun_command(*arguments, restarts=restarts)
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.slow
@@ -213,6 +220,23 @@ def test_a_killed_worker_restarts_from_the_last_checkpoint(clips: Path, weights:
 
 
 @pytest.mark.slow
+def test_a_signal_to_torchrun_saves_the_state(clips: Path, weights: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["-m", "soradit", "train", "--data", clips, "--weights", weights, "--batch-size", 4, "-o", run]
+    with subprocess.Popen(torchrun_command(*arguments, "--steps", 10_000), env=ENVIRONMENT) as process:
+        while not read_metrics(run / "metrics.csv"):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(60) != 0
+    (checkpoint,) = list_checkpoints(run)
+    saved = int(checkpoint.name.removeprefix("step-"))
+    assert f"SIGTERM: state saved at step {saved} of 10000" in (run / "log.txt").read_text()
+    assert torchrun(*arguments, "--steps", saved + 1).returncode == 0
+    assert len(read_metrics(run / "metrics.csv")) == saved + 1
+
+
+@pytest.mark.slow
 def test_torchrun_restarts_no_training_that_was_asked_to_stop(clips: Path, weights: Path, tmp_path: Path) -> None:
     """The loop of docs/clusters.md: torchrun's exit code is 1, and the log's last line says why."""
     page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
@@ -230,8 +254,7 @@ def test_torchrun_restarts_no_training_that_was_asked_to_stop(clips: Path, weigh
     for there, here in changes.items():
         assert there in script
         script = script.replace(there, here)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "exitcode  : 75" in ended.stderr
     assert (tmp_path / "run" / "log.txt").read_text().count("state saved at step 1 of 2") == 1

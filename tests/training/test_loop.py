@@ -229,19 +229,19 @@ def test_warm_up_is_at_most_a_tenth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "option"),
+    ("name", "value", "complaint"),
     [
-        ("steps", "--steps"),
-        ("batch_size", "--batch-size"),
-        ("learning_rate", "--lr"),
-        ("checkpoint_every", "--checkpoint-every"),
-        ("keep_checkpoints", "--keep"),
-        ("max_hours", "--max-hours"),
+        ("steps", 0, "--steps must be above 0"),
+        ("batch_size", 0, "--batch-size must be above 0"),
+        ("learning_rate", 0, "--lr must be above 0"),
+        ("checkpoint_every", 0, "--checkpoint-every must be above 0"),
+        ("keep_checkpoints", 1, "--keep must be 2 or more"),
+        ("max_hours", 0, "--max-hours must be above 0"),
     ],
 )
-def test_bad_settings_are_named_as_they_are_given(name: str, option: str) -> None:
-    with pytest.raises(SoraditError, match=f"{option} must be above 0, not 0"):
-        replace(CONFIG, **{name: 0})
+def test_bad_settings_are_named_as_they_are_given(name: str, value: int, complaint: str) -> None:
+    with pytest.raises(SoraditError, match=f"{complaint}, not {value}"):
+        replace(CONFIG, **{name: value})
 
 
 def test_seconds_are_those_that_steps_took(tmp_path: Path) -> None:

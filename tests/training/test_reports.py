@@ -68,6 +68,19 @@ def test_progress_is_a_chance_to_stop(tmp_path: Path) -> None:
     assert recorder.told == [("frames", 2), (1, ""), (2, "")]
 
 
+def test_a_signal_raises_where_it_may_and_once(tmp_path: Path) -> None:
+    with Stop(tmp_path) as stop:
+        with stop.at_once():
+            pass
+        signal.raise_signal(signal.SIGTERM)  # between two pieces of such work
+        with pytest.raises(StopRequested, match="SIGTERM"), stop.at_once():
+            raise AssertionError("it must not begin")
+    with Stop(tmp_path) as stop, stop.at_once():
+        with pytest.raises(StopRequested, match="SIGUSR1"):
+            signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
+
+
 IN_THE_MIDDLE = """
 import hashlib, sys
 from pathlib import Path

@@ -302,6 +302,45 @@ def test_a_stop_in_the_middle_of_a_long_step_does_not_wait_for_its_end(
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
 
 
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+class Doubling(Line):
+    """With a last layer that can be compiled."""
+
+    def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
+        super().__init__(at_step)
+        self.network = self.model = nn.Sequential(*self.model, Doubled())
+
+
+@pytest.mark.parametrize("step", [0, 6])
+def test_a_stop_does_not_wait_for_a_compiler(tmp_path: Path, step: int) -> None:
+    """Which may take a minute, and calls nothing of ours."""
+    begun: list[str] = []
+
+    def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        if begun:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            raise AssertionError("it must have been left")
+        return graph.forward
+
+    def compile_again(at: int) -> None:
+        if at == step:
+            begun.append("compiling")
+            torch.compiler.reset()
+
+    compiled = Doubling(compile_again)
+    compiled.model[-1].compile(backend=compiler)
+    with pytest.raises(StateSaved, match=f"SIGTERM: state saved at step {step} of 12"):
+        run(compiled, tmp_path / "run")
+    run(Doubling(), tmp_path / "run")
+    run(Doubling(), tmp_path / "unbroken")
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+
+
 def test_max_hours_does_not_cut_the_first_step_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a limit that is shorter than a step would be met again and again, for nothing."""
     monkeypatch.setattr(loop_module, "PATIENCE_SECONDS", 0.0)
