@@ -33,8 +33,6 @@ from soradit.model.conditioning import TIMESTEP_FREQUENCIES
 from soradit.model.dit import FRAME_HARMONICS, DiT, DiTConfig
 from soradit.model.folder import INDEX, bundled_weights, has_component
 from soradit.model.weights import load_transformer
-from soradit.training.config import TrainConfig
-from soradit.training.memory import as_trained
 
 GRID, WORDS = (8, 8, 8), 48
 TOKENS = GRID[0] * GRID[1] * GRID[2]
@@ -255,7 +253,7 @@ def compiled_cases(config: DiTConfig, batch: int, plain: Case) -> list[Case]:
         return []
     subject = soradit_transformer(config, batch)
     _fill_with_noise(subject.model)
-    as_trained(subject.model, TrainConfig(run=Path(), data=Path(), compile=True))
+    subject.model.compile_blocks()
     return [Case(name=f"{plain.name}, compiled", run=training_step(subject), gigaflop=plain.gigaflop)]
 
 

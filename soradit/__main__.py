@@ -7,9 +7,8 @@ import re
 import sys
 from typing import Any
 
-from soradit.errors import SoraditError, StateSaved
+from soradit.errors import INTERRUPTED, SoraditError, StateSaved
 
-INTERRUPTED = 130
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """As glibc's malloc.h numbers them."""
 

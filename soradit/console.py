@@ -166,8 +166,14 @@ def half_blocks(frame: "np.ndarray", *, columns: int, rows: int, is_coloured: bo
 
 
 def write_line(text: str) -> None:
-    """One line to stderr, whole and unstyled; control characters are shown, not obeyed."""
-    print(visible(text), file=sys.stderr, flush=True)
+    """One line to stderr, whole and unstyled; control characters are shown, not obeyed.
+
+    Whoever read it may be gone, as tee is after Ctrl-C: what we are at goes on in silence.
+    """
+    try:
+        print(visible(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _memory() -> str:

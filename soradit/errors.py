@@ -1,5 +1,8 @@
 """The one exception that a person is meant to read, and others in a line."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, of what has no state to save."""
+
 
 class SoraditError(Exception):
     """A foreseeable failure: one line that says what is wrong, with the values, and what to do.

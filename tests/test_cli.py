@@ -293,6 +293,21 @@ def test_terminated_training_exits_75_and_goes_on(
     assert f"state saved at step {steps_before + 1} of 100000" in ended.error
 
 
+def test_a_training_outlives_whoever_read_what_it_says(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """As when Ctrl-C ends ``soradit train ... 2>&1 | tee log``: both get it, and tee is quick."""
+    run = tmp_path / "run"
+    given = ["train", "--data", clips, "-o", run, "--weights", weights, "--batch-size", "2", "--steps", "100000"]
+    process = subprocess.Popen([*SORADIT, *map(str, given)], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    metrics = run / "metrics.csv"
+    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") > 2, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(100) == 75
+    assert "SIGINT: state saved at step" in (run / "log.txt").read_text()
+
+
 @pytest.mark.slow
 def test_every_component_is_trained_from_nothing(soradit: Callable, clips: Path, tmp_path: Path) -> None:
     base: list[object] = []

@@ -10,6 +10,7 @@ from a latent vector and its 26 neighbours, which know what lies across the toke
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,29 +39,41 @@ CHUNK = 4
 Videos = UInt8[Tensor, "clips frames height width 3"]
 
 
+def nothing() -> None:
+    """For whoever has no wish to stop."""
+
+
 @torch.no_grad()
-def fit_autoencoder(autoencoder: Autoencoder, videos: Videos, seed: int, *, like: Autoencoder | None = None) -> None:
+def fit_autoencoder(
+    autoencoder: Autoencoder,
+    videos: Videos,
+    seed: int,
+    *,
+    like: Autoencoder | None = None,
+    poll: Callable[[], None] = nothing,
+) -> None:
     """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still.
 
     Any rotation of latents keeps what they tell. With ``like``, of as many channels or fewer, the first of them are
     turned towards its own, so that a transformer of those can go on instead of starting anew.
+    ``poll`` is called every few seconds, and may raise.
     """
-    _fit_chain(autoencoder, videos, seed)
+    _fit_chain(autoencoder, videos, seed, poll)
     if like is not None:
-        _turn_towards(autoencoder.encoder, like, videos)
-    _fit_first_layer(autoencoder, autoencoder.encoder, videos)
+        _turn_towards(autoencoder.encoder, like, videos, poll)
+    _fit_first_layer(autoencoder, autoencoder.encoder, videos, poll)
 
 
 @torch.no_grad()
-def fit_decoder(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
-    """Set every linear layer of the decoder in place, for an encoder that is as it is."""
+def fit_decoder(autoencoder: Autoencoder, videos: Videos, seed: int, *, poll: Callable[[], None] = nothing) -> None:
+    """Set every linear layer of the decoder in place, for an encoder that is as it is; ``poll`` as above."""
     linear = Autoencoder(autoencoder.config)
-    _fit_chain(linear, videos, seed)
+    _fit_chain(linear, videos, seed, poll)
     autoencoder.decoder.load_state_dict(linear.decoder.state_dict())
-    _fit_first_layer(autoencoder, linear.encoder, videos)
+    _fit_first_layer(autoencoder, linear.encoder, videos, poll)
 
 
-def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
+def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int, poll: Callable[[], None]) -> None:
     """Principal components up the encoder, their inverses down the decoder, all but its first layer."""
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
     downwards: list[Any] = [encoder.project, *encoder.merge, encoder.to_latents]
@@ -68,6 +81,7 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = patchify(to_float(_corners(videos, autoencoder.config.token_size)), encoder.patch_size)
     for down, up in zip(downwards, upwards, strict=True):
+        poll()
         x = patchify(x, MERGE) if down in encoder.merge else x
         _fit_pair(down, up, x, whitening=0.0 if up else LATENT_WHITENING, generator=generator)
         x = F.linear(x, down.weight, down.bias)
@@ -76,11 +90,12 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int) -> None:
     _lift(encoder, deviation)
 
 
-def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos) -> None:
+def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos, poll: Callable[[], None]) -> None:
     """Rotate the encoder's first latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
     channels, others = encoder.to_latents.out_features, other.config.linear_channels
     products = torch.zeros(others, channels, dtype=torch.float64)
     for chunk in videos[:TURNED_BY].split(CHUNK):
+        poll()
         video = to_float(chunk)
         products += _flat(other.encode(video))[:, :others].double().T @ _flat(encoder(video))[:, :channels].double()
     left, _, right = torch.linalg.svd(products)
@@ -124,7 +139,7 @@ def _fit_pair(
         up.bias.copy_(mean)
 
 
-def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) -> None:
+def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos, poll: Callable[[], None]) -> None:
     """Let the decoder's first layer estimate ``linear``'s last features from the encoder's latents.
 
     Least squares by the normal equations, summed in float64, with a last input that is always 1 for the bias.
@@ -134,6 +149,7 @@ def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos) 
     cross = torch.zeros(decoder.project.in_features + 1, decoder.project.out_features, dtype=torch.float64)
     squares = torch.zeros(decoder.project.out_features, dtype=torch.float64)
     for chunk in videos.split(CHUNK):
+        poll()
         video = to_float(chunk)
         latents = autoencoder.encoder(video)[..., : autoencoder.config.linear_channels]
         inputs = F.pad(_flat(neighbourhoods(latents)), (0, 1), value=1.0)

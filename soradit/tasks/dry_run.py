@@ -22,7 +22,7 @@ from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.memory import as_trained, transformer_bytes
-from soradit.training.run import prepare_run
+from soradit.training.run import checkpoint_to_resume, describe_run, prepare_run
 from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
 from soradit.training.story import and_mirrored
@@ -30,6 +30,9 @@ from soradit.training.story import and_mirrored
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
 """Of what is trained, in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
+
+COMPUTED_TWICE = 4 / 3
+"""Of a step's time: the way forwards is a third of it, and the way back the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
         raise UsageError(f"--dry-run is for --component transformer, not {config.component}")
     require_possible(config, loop, ALONE)
     base_and_settings(config)
+    checkpoint_to_resume(config, describe_run(config, loop), report or Report())
     clips, held_out = _usable_clips(config, report)
     with tempfile.TemporaryDirectory() as folder:
         estimate = _estimate(replace(config, run=Path(folder)), loop, clips=clips, held_out=held_out)
@@ -124,7 +128,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
     )
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     beside = psutil.Process().memory_info().rss - weights if device.type == "cpu" else 0
-    model = as_trained(model, replace(config, compile=False))
+    model = as_trained(model, config)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     published = sum(file.stat().st_size for file in config.run.rglob("*") if file.is_file())
     seconds = step_seconds(dit, shape, loop, device=device, precision=precision, lora=config.lora)
@@ -136,7 +140,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
         trained_parameters=trained,
         tokens=shape.num_tokens,
         flops_per_step=loop.batch_size * flops_per_clip(dit, shape, lora=config.lora),
-        seconds_per_step=seconds * (4 / 3 if config.checkpoint_activations else 1),
+        seconds_per_step=seconds * (COMPUTED_TWICE if config.checkpoint_activations else 1),
         steps=loop.steps,
         memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
         disk_bytes=published + _training_bytes(loop, trained),

@@ -56,8 +56,11 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         for name, part in (("training", clips.training), ("held-out", clips.held_out))
     }
     device = choose_device(config.device)
+    model = as_trained(saved_or_fresh_transformer(config, latents.latent_channels), config)
+    if config.compile:
+        model.compile_blocks()
     return TransformerObjective(
-        as_trained(saved_or_fresh_transformer(config, latents.latent_channels), config),
+        model,
         training=windows["training"],
         held_out=windows["held-out"],
         generation=generation,
@@ -99,7 +102,7 @@ def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     objective = _reconstruction(model.requires_grad_(True), config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
-        objective.fit(encoder=True, like=_autoencoder_before(config, model.config))
+        objective.fit(report, encoder=True, like=_autoencoder_before(config, model.config))
     return objective
 
 
@@ -122,7 +125,7 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
     objective = _reconstruction(model, config, loop, clips, report)
     if config.fresh and not list_checkpoints(config.run):
         report.note("fitting a linear decoder to begin with")
-        objective.fit(encoder=False)
+        objective.fit(report, encoder=False)
     return objective
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
 from soradit.model.weights import save_autoencoder, save_generation_config, write_index
+from soradit.report import Report
 from soradit.training.discriminator import DISCRIMINATOR_STAGES, AutoencoderGAN, Discriminator
 from soradit.training.guard import memory_guard
 from soradit.training.perceptual import STAGES, FeatureExtractor, perceptual_loss
@@ -31,7 +33,7 @@ GRADIENT_WEIGHT = 0.5
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
 NUM_FITTING_WINDOWS = 384
-NUM_STATISTICS_WINDOWS = 64
+NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
 MIN_LATENT_STD = 1e-4
 """Of clips that never change, whose latents can't be given unit variance."""
@@ -88,20 +90,27 @@ class AutoencoderObjective:
     def network(self) -> Autoencoder | AutoencoderGAN:
         return self.model
 
-    def fit(self, *, encoder: bool, like: Autoencoder | None = None) -> None:
+    def fit(self, report: Report, *, encoder: bool, like: Autoencoder | None = None) -> None:
         """Start from the best linear model of training windows; without the encoder, of its latents as they are.
 
         With ``like``, a new encoder's latents are turned towards those of that one.
         """
         indices = draw_indices(self.seed, 0, NUM_FITTING_WINDOWS, len(self.training))
-        videos = self._windows(self.training, indices, generator(self.seed, "fit"))
         self.autoencoder.cpu()  # least squares in float64, which not every device has
         try:
-            with memory_guard(lambda: "use a smaller --size or fewer --frames"):
+            with (
+                memory_guard(lambda: "use a smaller --size or fewer --frames"),
+                report.progress("reading what to fit to", len(indices)) as progress,
+            ):
+                random, windows = generator(self.seed, "fit"), []
+                for index in indices:
+                    windows.append(self._window(self.training[index], random))
+                    progress.update(len(windows))
+                videos, poll = torch.stack(windows), partial(progress.update, len(windows), "fitting")
                 if encoder:
-                    fit_autoencoder(self.autoencoder, videos, self.seed, like=like)
+                    fit_autoencoder(self.autoencoder, videos, self.seed, like=like, poll=poll)
                 else:
-                    fit_decoder(self.autoencoder, videos, self.seed)
+                    fit_decoder(self.autoencoder, videos, self.seed, poll=poll)
         except torch.linalg.LinAlgError as error:
             raise SoraditError("the clips are too few or too much alike to fit an autoencoder to: add clips") from error
         self.autoencoder.to(self.device)
@@ -147,7 +156,8 @@ class AutoencoderObjective:
         losses, errors = [], []
         for index in range(min(MAX_HELD_OUT, len(self.held_out))):
             poll()
-            video = to_float(self._windows(self.held_out, [index], generator(0, "held-out", index)).to(self.device))
+            window = self._window(self.held_out[index], generator(0, "held-out", index))
+            video = to_float(window[None].to(self.device))
             reconstruction = self.autoencoder.decoder(self.autoencoder.encoder(video))
             losses.append(reconstruction_loss(reconstruction, video).item())
             errors.append(psnr(reconstruction.clamp(-1, 1), video))
@@ -173,17 +183,13 @@ class AutoencoderObjective:
         published = published.eval().to(self.device)
         latents = []
         for index in draw_indices(self.seed, 0, min(NUM_STATISTICS_WINDOWS, len(self.training)), len(self.training)):
-            video = self._windows(self.training, [index], generator(0, "statistics", index)).to(self.device)
+            random = generator(0, "statistics", index)
+            video = _crop(self._window(self.training[index], random), random)[None].to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
         config = self.autoencoder.config
         linear = torch.cat(latents)[:, : config.linear_channels].cpu().double()
         deviation = linear.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
         return F.pad(linear.mean(0), (0, config.point_channels)), deviation.expand(config.latent_channels)
-
-    def _windows(
-        self, clips: list[Clip], indices: list[int], random: torch.Generator
-    ) -> UInt8[Tensor, "b frames height width 3"]:
-        return torch.stack([self._window(clips[index], random) for index in indices])
 
     def _window(self, clip: Clip, random: torch.Generator) -> UInt8[Tensor, "frames height width 3"]:
         """A random window; a clip that is too short is extended by its last frame."""

@@ -21,8 +21,9 @@ from soradit.errors import SoraditError, first_line
 from soradit.files import reveal
 from soradit.training.distributed import ALONE, World, copy_whole, is_shared
 from soradit.training.state import TrainState, persistent_buffers
+from soradit.training.steps import step_folder, step_folders, step_of
 
-PREFIX = "step-"
+FOLDER = "checkpoints"
 LAST = "last"
 """Of a run's checkpoints: a link to the newest."""
 SET_ASIDE = "set-aside"
@@ -35,7 +36,7 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World =
 
     Raises SoraditError when it can't be written; earlier checkpoints are untouched.
     """
-    target = run / "checkpoints" / f"{PREFIX}{state.step:08d}"
+    target = step_folder(run / FOLDER, state.step)
     if target.is_dir():
         return  # the same step of the same training
     temporary = target.with_name(f".{target.name}.tmp")
@@ -47,15 +48,14 @@ def save_checkpoint(run: Path, state: TrainState, describe: dict, world: World =
             temporary.mkdir(parents=True)
         if is_sharded:
             _write_shards(parts, temporary, world)
-        if not world.is_first:
-            return
-        if not is_sharded:
+        elif world.is_first:
             for name, tensors in parts.items():
                 save_file(_contiguous(tensors), temporary / f"{name}.safetensors")
-        about = {"step": state.step, "rate_scale": state.rate_scale, **describe}
-        (temporary / "state.json").write_text(json.dumps(about, indent=2))
-        reveal(temporary, target)
-        _point(run / LAST, target)
+        if world.is_first:
+            about = {"step": state.step, "rate_scale": state.rate_scale, **describe}
+            (temporary / "state.json").write_text(json.dumps(about, indent=2))
+            reveal(temporary, target)
+            _point(run / LAST, target)
     except (SafetensorError, OSError) as error:
         raise SoraditError(f"can't save {target}: {error}: run again to go on from the one before") from error
     finally:
@@ -93,8 +93,7 @@ def prune_checkpoints(run: Path, keep: int) -> None:
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    folder = run / "checkpoints"
-    return sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []
+    return step_folders(run / FOLDER)
 
 
 def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
@@ -105,7 +104,7 @@ def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
     step = read_state(checkpoint)["step"]
     moved = []
     for later in list_checkpoints(run):
-        if later.resolve() != checkpoint.resolve() and _step(later) >= step:
+        if later.resolve() != checkpoint.resolve() and step_of(later) >= step:
             target = later.parent / SET_ASIDE / later.name
             target.parent.mkdir(exist_ok=True)
             while target.exists():  # of an earlier turn, which may be what is resumed from
@@ -113,10 +112,6 @@ def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
             os.replace(later, target)
             moved.append(target)
     return moved
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def read_state(checkpoint: Path) -> dict:

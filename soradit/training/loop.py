@@ -7,7 +7,7 @@ weights. What is the same is here, in ``Training.run``: a step, its record, held
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -142,8 +142,7 @@ class Training:
         """Train, and leave an account of how it ended."""
         try:
             with memory_guard(memory_advice):
-                while not self.is_trained():
-                    pass
+                self.train_or_turn_back()
         except SoraditError as error:
             if self.world.is_first or not isinstance(error, StateSaved):  # which all processes raise together
                 append_to_log(self.run, str(error))
@@ -151,16 +150,15 @@ class Training:
         finally:
             self.journal.close()
 
-    def is_trained(self) -> bool:
-        """Train; save when asked to stop, and turn back when training diverges, to be called again."""
-        try:
-            self.train()
-        except StopRequested as reason:
-            self.save_and_leave(reason)
-        except Diverged as trouble:
-            self.turn_back(trouble)
-            return False
-        return True
+    def train_or_turn_back(self) -> None:
+        """Until all steps are taken; leave when asked to stop, turn back and try again when training diverges."""
+        while True:
+            try:
+                return self.train()
+            except StopRequested as reason:
+                self.save_and_leave(reason)
+            except Diverged as trouble:
+                self.turn_back(trouble)
 
     def train(self) -> None:
         """The loop."""
@@ -190,7 +188,7 @@ class Training:
         """One update of the weights and of their average; until then nothing has changed, and a stop may come."""
         losses: list[Tensor] = []
         poll = partial(self.poll_amid_step, patient_until=time.monotonic() + PATIENCE_SECONDS)
-        with self.interruptible(poll):
+        with self.stoppable(poll):
             for part in parts:
                 if losses:
                     self.stop.poll(clock=self.has_stepped)
@@ -202,13 +200,13 @@ class Training:
         return self.state.apply_gradients(self.world.mean(torch.stack(losses).sum()), self.config)
 
     @contextmanager
-    def interruptible(self, poll: Callable[[], None]) -> Iterator[None]:
-        """Of several processes none is: they stop together, at places that all come to."""
-        with ExitStack() as ways:
-            if self.world.size == 1:
-                ways.enter_context(interruptible(self.objective.model, poll))
-                if is_compiled(self.objective.model):
-                    ways.enter_context(self.stop.at_once())
+    def stoppable(self, poll: Callable[[], None]) -> Iterator[None]:
+        """In the middle of the model's work. Not of several processes': they stop at places that all come to."""
+        model = self.objective.model
+        if self.world.size > 1:
+            yield
+            return
+        with interruptible(model, poll), self.stop.at_once() if is_compiled(model) else nullcontext():
             yield
 
     def poll_amid_step(self, patient_until: float = 0.0) -> None:
@@ -231,16 +229,14 @@ class Training:
         if self.is_due(config.evaluate_every):
             self.read_journal(now=True)
             if not self.journal.is_evaluated(self.state.step):
-                with self.state.averaged(), self.interruptible(poll):
-                    figures = self.objective.evaluate(poll)
-                self.journal.amend(self.state.step, figures)
-                self.journal.start_clock()
+                with self.aside():
+                    with self.state.averaged(), self.stoppable(poll):
+                        figures = self.objective.evaluate(poll)
+                    self.journal.amend(self.state.step, figures)
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
-            self.read_journal(now=True)
             self.report.note(f"{MAKING}{self.state.step}")
-            with self.state.averaged():
+            with self.aside(), self.state.averaged(), self.stoppable(poll):
                 self.make(self.samples, poll)
-            self.journal.start_clock()
 
     def make(self, samples: Samples, poll: Callable[[], None]) -> None:
         """Samples are to look at: that they can't be made is no reason to end a training."""
@@ -252,13 +248,19 @@ class Training:
             self.report.note(f"no samples of step {self.state.step}: {error}")
 
     def save_snapshots(self) -> None:
+        with self.aside():
+            averages = {
+                length: {name: whole(tensor) for name, tensor in average.items()}
+                for length, average in self.state.tracked.items()
+            }
+            if self.world.is_first:
+                save_snapshots(self.run, self.state.step, averages)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What happens inside takes none of the steps' time."""
         self.read_journal(now=True)
-        averages = {
-            length: {name: whole(tensor) for name, tensor in average.items()}
-            for length, average in self.state.tracked.items()
-        }
-        if self.world.is_first:
-            save_snapshots(self.run, self.state.step, averages)
+        yield
         self.journal.start_clock()
 
     def is_due(self, every: int) -> bool:
@@ -280,14 +282,13 @@ class Training:
 
     def save(self) -> None:
         """All that the next step depends on, and the weights so far."""
-        self.read_journal(now=True)
-        self.journal.sync()
-        save_checkpoint(self.run, self.state, self.describe, self.world)
-        published = self.state.published()
-        if self.world.is_first:
-            self.objective.publish(self.run, published)
-            prune_checkpoints(self.run, self.config.keep_checkpoints)
-        self.journal.start_clock()
+        with self.aside():
+            self.journal.sync()
+            save_checkpoint(self.run, self.state, self.describe, self.world)
+            published = self.state.published()
+            if self.world.is_first:
+                self.objective.publish(self.run, published)
+                prune_checkpoints(self.run, self.config.keep_checkpoints)
 
     def save_and_leave(self, reason: StopRequested) -> NoReturn:
         self.state.model.zero_grad()  # of a step that was cut short

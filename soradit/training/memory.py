@@ -17,16 +17,13 @@ def as_trained(model: DiT, config: TrainConfig) -> DiT:
     if config.lora is not None:
         model = add_lora(model, config.lora)
     model.checkpoint_activations = config.checkpoint_activations
-    if config.compile:
-        for block in model.blocks:  # which are alike: what is compiled for one serves all
-            block.compile()
     return model
 
 
 def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
     """The most memory that training takes, beside what the process takes anyway."""
     part = loop.batch_size // loop.accumulate
-    model = as_trained(DiT(dit), replace(config, compile=False))
+    model = as_trained(DiT(dit), config)
     tracked = len(LENGTHS) if loop.snapshots else 0
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     precision = choose_precision(config.precision, choose_device(config.device))

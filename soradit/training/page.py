@@ -12,6 +12,7 @@ from soradit.training.log import LOG
 from soradit.training.metrics import Row
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.samples import MAKING, PICTURE, list_samples
+from soradit.training.steps import step_of
 
 PAGE = "report.html"
 WORTH_TELLING = 0.01
@@ -201,7 +202,7 @@ def _samples(run: Path, prompts: list[str]) -> str:
         return ""
     chosen = {round(i * (len(steps) - 1) / (MAX_SAMPLE_STEPS - 1)) for i in range(MAX_SAMPLE_STEPS)}
     rows = [
-        f'<tr><td class="step">step {int(folder.name.split("-")[1])}</td>'
+        f'<tr><td class="step">step {step_of(folder)}</td>'
         + "".join(f"<td>{_picture(folder / PICTURE.format(index))}</td>" for index in range(len(prompts)))
         + "</tr>"
         for folder in (steps[i] for i in sorted(chosen))

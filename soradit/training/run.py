@@ -26,8 +26,9 @@ from soradit.model.weights import copy_component, save_generation_config, save_t
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
 from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings
-from soradit.training.samples import drop_later_samples
-from soradit.training.snapshots import drop_later_snapshots
+from soradit.training.samples import FOLDER as SAMPLES
+from soradit.training.snapshots import FOLDER as SNAPSHOTS
+from soradit.training.steps import drop_later
 
 RUN_CONFIG = "config.json"
 TEACHER = "teacher"
@@ -180,8 +181,8 @@ def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
     if moved := set_aside_later(run, checkpoint):
         report.note(f"turning back: {', '.join(c.name for c in moved)} set aside in {moved[0].parent}")
     step = read_state(checkpoint)["step"]
-    drop_later_samples(run, step)
-    drop_later_snapshots(run, step)
+    for folder in (SAMPLES, SNAPSHOTS):
+        drop_later(run / folder, step)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """RUN/samples/step-00000500/: videos of the same prompts and seeds, made again as the model learns."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from einops import rearrange
 from soradit.files import appearing
 from soradit.media.writing import encode_jpeg
 from soradit.pipeline import Pipeline, Video
+from soradit.training.steps import step_folder, step_folders
 
 FOLDER = "samples"
 PICTURE = "{}.jpg"
@@ -31,7 +31,7 @@ class Samples:
         self._pipeline: Pipeline | None = None
 
     def are_there(self, step: int) -> bool:
-        return _folder(self.run, step).is_dir()
+        return step_folder(self.run / FOLDER, step).is_dir()
 
     def make(self, step: int, poll: Callable[[], None]) -> None:
         """``poll`` is called after each sampling step, and may raise."""
@@ -40,7 +40,7 @@ class Samples:
             self._pipeline(prompt, seed=seed, on_step=lambda step: poll()) for seed, prompt in enumerate(self.prompts)
         ]
         if self.writes:
-            with appearing(_folder(self.run, step)) as folder:
+            with appearing(step_folder(self.run / FOLDER, step)) as folder:
                 _write(folder, videos)
 
 
@@ -54,16 +54,4 @@ def _write(folder: Path, videos: list[Video]) -> None:
 
 def list_samples(run: Path) -> list[Path]:
     """Folders of samples, oldest first."""
-    folder = run / FOLDER
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def drop_later_samples(run: Path, step: int) -> None:
-    """Remove what was made after ``step``, from which a run goes on."""
-    for folder in list_samples(run):
-        if int(folder.name.removeprefix("step-")) > step:
-            shutil.rmtree(folder)
-
-
-def _folder(run: Path, step: int) -> Path:
-    return run / FOLDER / f"step-{step:08d}"
+    return step_folders(run / FOLDER)

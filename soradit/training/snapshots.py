@@ -5,7 +5,6 @@ grows as a power of s. A mixture of their snapshots comes close to the average o
 A length is the standard deviation of those weights over s, relative to the training so far (sigma_rel in the paper).
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
 from soradit.files import appearing
+from soradit.training.steps import step_folder, step_folders, step_of
 
 FOLDER = "snapshots"
 LENGTHS = (0.05, 0.10)
@@ -53,7 +53,7 @@ class Snapshot:
 
 def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]]) -> None:
     """Whole tensors by length, in float16. The folder appears whole, and is on the disk then."""
-    with appearing(run / FOLDER / f"step-{step:08d}") as folder:
+    with appearing(step_folder(run / FOLDER, step)) as folder:
         for length, tensors in averages.items():
             halves = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(halves, folder / f"{length}.safetensors")
@@ -62,16 +62,10 @@ def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]
 def list_snapshots(run: Path) -> list[Snapshot]:
     """Oldest first."""
     return [
-        Snapshot(path=path, step=_step(path.parent), length=float(path.stem))
-        for path in sorted((run / FOLDER).glob("step-*/*.safetensors"))
+        Snapshot(path=path, step=step_of(folder), length=float(path.stem))
+        for folder in step_folders(run / FOLDER)
+        for path in sorted(folder.glob("*.safetensors"))
     ]
-
-
-def drop_later_snapshots(run: Path, step: int) -> None:
-    """Remove what was saved after ``step``, from which a run goes on."""
-    for folder in (run / FOLDER).glob("step-*"):
-        if _step(folder) > step:
-            shutil.rmtree(folder)
 
 
 def mixture(snapshots: list[Snapshot], length: float) -> tuple[np.ndarray, float]:
@@ -103,7 +97,3 @@ def mixed(snapshots: list[Snapshot], shares: np.ndarray) -> dict[str, Tensor]:
         for name, tensor in tensors.items():
             total[name] = total.get(name, torch.zeros(())) + share * tensor.float()
     return total
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))

@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 
 import numpy as np
 
+from soradit.errors import INTERRUPTED
 from soradit.report import Forwarding, Progress, Report
 
 STOP_FILE = "stop"
@@ -23,8 +24,6 @@ STOP_FILE = "stop"
 GRACE_SECONDS = 2.0
 """To end in good order after a second SIGINT."""
 AT_ONCE = "SIGINT again: stopping at once"
-INTERRUPTED = 130
-"""Exit code."""
 
 
 class StopRequested(BaseException):
@@ -52,8 +51,8 @@ class Stop:
         self.deadline = time.monotonic() + 3600 * (max_hours or math.inf)
         self.agree, self.report = agree, report or Report()
         self.requested = ""
-        self.raises = False
-        """Whether a signal does, wherever it comes."""
+        self.is_at_once = False
+        """Whether a signal raises StopRequested, wherever it comes."""
 
     def poll(self, *, clock: bool = True) -> None:
         """Raises StopRequested when there is a reason to; without ``clock``, ``max_hours`` is none."""
@@ -63,13 +62,13 @@ class Stop:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """For work that calls nothing of ours: while entered, a signal raises StopRequested in the middle of it."""
-        self.raises = True
+        self.is_at_once = True
         try:
             if self.requested:
                 raise StopRequested(self.requested)
             yield
         finally:
-            self.raises = False
+            self.is_at_once = False
 
     def _reason(self, clock: bool) -> str:
         if not self.requested and self.file.exists():
@@ -98,8 +97,8 @@ class Stop:
             raise KeyboardInterrupt
         self.requested = name
         self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
-        if self.raises:
-            self.raises = False  # once
+        if self.is_at_once:
+            self.is_at_once = False  # once
             raise StopRequested(name)
 
     def _say(self, text: str) -> None:

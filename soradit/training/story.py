@@ -36,10 +36,9 @@ def tell_story(
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
     precision = getattr(objective, "precision", torch.float32)
-    trained, of_all = (
-        sum(p.numel() for p in objective.model.parameters() if p.requires_grad or every) / 1e6
-        for every in (False, True)
-    )
+    parameters = list(objective.model.parameters())
+    of_all = sum(p.numel() for p in parameters) / 1e6
+    trained = sum(p.numel() for p in parameters if p.requires_grad) / 1e6
     originals = sum(not clip.mirrored for clip in training)
     apart = len(set(held_out).difference(training)) or "none"
     folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from soradit.diffusion.process import min_snr_weight, shift_timesteps
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
@@ -561,14 +561,52 @@ def test_lora_needs_something_to_start_from(start: Start, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def objective(start: Start, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TransformerObjective]:
+    """What a command would train, untrained."""
+
+    def build(**options: Any) -> TransformerObjective:
+        built: list[TransformerObjective] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(train_module, "run_loop", lambda objective, *_, **others: built.append(objective))
+            start(**options)
+        return built[0]
+
+    return build
+
+
 @pytest.mark.parametrize("process", ["flow", "noise"])
-def test_timesteps_and_weights_can_be_moved(start: Start, process: str) -> None:
-    options = {"process": process, "preset": "tiny", "steps": 1, "timestep_shift": 3.0}
-    run = start(**options, **({"min_snr": 5.0} if process == "noise" else {}))
-    assert math.isfinite(float(rows(run)[0]["loss"]))
+def test_timesteps_and_weights_can_be_moved(
+    objective: Callable[..., TransformerObjective], process: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"process": process, "preset": "tiny"}
+    plain = objective(**options)
+    shifted = objective(**options, timestep_shift=3.0, run=tmp_path / "shifted")
+    before, after = (it.batch(7, slice(None)) for it in (plain, shifted))
+    assert torch.equal(after.t, shift_timesteps(before.t, 3.0))
+    assert torch.equal(after.noise, before.noise)
+    if process == "noise":
+        weighted = objective(**options, min_snr=1e-6, run=tmp_path / "weighted")
+        one = plain.batch(7, slice(1))
+        weight = min_snr_weight(plain.process, one.t, 1e-6)
+        assert weight < 1
+        torch.testing.assert_close(weighted.loss(one, 7), weight[0] * plain.loss(one, 7))
 
 
-def test_a_step_waits_for_no_device(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_loss_is_of_the_same_noise_every_time(objective: Callable[..., TransformerObjective]) -> None:
+    evaluated = objective()
+    first = evaluated.evaluate(lambda: None)
+    torch.randn(3)
+    evaluated.batch(0, slice(None))
+    assert evaluated.evaluate(lambda: None) == first
+    assert first["held_out_loss"] == pytest.approx(sum(first[f"held_out_loss_{i}"] for i in range(5)) / 5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate": 3}, {"optimizer": "muon"}, {"lora": 2}, {"process": "noise", "preset": "tiny", "min_snr": 5.0}],
+)
+def test_a_step_waits_for_no_device(start: Start, monkeypatch: pytest.MonkeyPatch, options: dict) -> None:
     """Nothing in it asks a tensor for a Python number, on which a GPU would have to be waited for."""
     asked: list[str] = []
 
@@ -585,7 +623,7 @@ def test_a_step_waits_for_no_device(start: Start, monkeypatch: pytest.MonkeyPatc
             return step(self, parts)
 
     monkeypatch.setattr(Training, "step", watched)
-    start(steps=3, accumulate=3)
+    start(steps=3, **options)
     assert asked == []
     with Watch():
         torch.ones(()).item()
@@ -609,6 +647,11 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
     lora = dry_run(replace(config, lora=1), LOOP)
     assert lora.trained_parameters < estimate.trained_parameters / 5
     assert lora.disk_bytes < estimate.disk_bytes
+    (tmp_path / "run").mkdir()
+    train(config, replace(LOOP, steps=1))
+    assert dry_run(config, LOOP).steps == LOOP.steps
+    with pytest.raises(SoraditError, match=r"began with learning_rate 0\.001, not 0\.5"):
+        dry_run(config, replace(LOOP, learning_rate=0.5))
     with pytest.raises(SoraditError, match="frames 18 is not a multiple of 4"):
         dry_run(replace(config, num_frames=18), LOOP)
     with pytest.raises(SoraditError, match="--batch-size 3 can't be shared out equally in --accumulate 2"):

@@ -59,8 +59,8 @@ def test_batches_depend_on_nothing_but_the_step(clips: Path) -> None:
 def test_a_mirrored_clips_windows_are_the_clips_mirrored(clips: Path) -> None:
     clip, *_ = find_clips(clips)
     both = objective([clip, mirror_clip(clip)])
-    window, mirrored = (both._windows(both.training, [i], torch.Generator().manual_seed(1)) for i in (0, 1))
-    assert torch.equal(mirrored, window.flip(3))
+    window, mirrored = (both._window(clip, torch.Generator().manual_seed(1)) for clip in both.training)
+    assert torch.equal(mirrored, window.flip(2))
     assert not torch.equal(mirrored, window)
 
 
@@ -78,11 +78,11 @@ def test_windows_lie_within_what_a_clip_holds_whatever_its_header_says(tmp_path:
 def test_published_latents_have_unit_variance(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "NUM_FITTING_WINDOWS", 8)
     training = objective(find_clips(clips))
-    training.fit(encoder=True)
+    training.fit(Report(), encoder=True)
     training.publish(tmp_path, training.model.state_dict())
     published = load_autoencoder(tmp_path)
-    video = to_float(training._windows(training.training, list(range(8)), torch.Generator()))
-    latents = published.encode(video).flatten(0, -2)
+    windows = [training._window(clip, torch.Generator()) for clip in training.training]
+    latents = published.encode(to_float(torch.stack(windows))).flatten(0, -2)
     torch.testing.assert_close(latents.mean(0), torch.zeros(16), atol=0.15, rtol=0)
     torch.testing.assert_close(latents.var(0).mean(), torch.ones(()), atol=0.15, rtol=0)
 
@@ -92,7 +92,7 @@ def test_training_starts_as_a_compression_and_improves(clips: Path, monkeypatch:
     training = objective(find_clips(clips))
     with torch.no_grad():
         before = training.evaluate()
-        training.fit(encoder=True)
+        training.fit(Report(), encoder=True)
         fitted = training.evaluate()
     assert fitted["held_out_psnr"] > before["held_out_psnr"] + 6
     optimizer = torch.optim.AdamW(training.model.parameters(), lr=2e-4)

@@ -223,12 +223,17 @@ def test_a_killed_worker_restarts_from_the_last_checkpoint(clips: Path, weights:
 def test_a_signal_to_torchrun_saves_the_state(clips: Path, weights: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["-m", "soradit", "train", "--data", clips, "--weights", weights, "--batch-size", 4, "-o", run]
-    with subprocess.Popen(torchrun_command(*arguments, "--steps", 10_000), env=ENVIRONMENT) as process:
+    process = subprocess.Popen(torchrun_command(*arguments, "--steps", 10_000), env=ENVIRONMENT)
+    try:
+        until = time.monotonic() + 200
         while not read_metrics(run / "metrics.csv"):
             assert process.poll() is None
+            assert time.monotonic() < until
             time.sleep(0.1)
         process.terminate()
         assert process.wait(60) != 0
+    finally:
+        process.kill()
     (checkpoint,) = list_checkpoints(run)
     saved = int(checkpoint.name.removeprefix("step-"))
     assert f"SIGTERM: state saved at step {saved} of 10000" in (run / "log.txt").read_text()

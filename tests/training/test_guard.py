@@ -1,5 +1,6 @@
 """Guard rails: a bad step is not taken, its clips are named, and too many in a row are turned back from."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,21 @@ def test_a_bad_step_is_not_taken_and_its_clips_are_named(tmp_path: Path, bad: fl
     assert note.startswith(f"step 6 not taken: loss {bad}")
     assert "its clips: 5-0.mp4, 5-1.mp4" in note
     assert len(rows(tmp_path)) == STEPS
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_a_step_whose_gradient_alone_is_not_finite_is_not_taken(tmp_path: Path, turned: int) -> None:
+    class Steep(Spoilt):
+        def loss(self, batch: Tensor, step: int) -> Tensor:
+            loss, weight = super().loss(batch, step), self.model[0].weight
+            return loss + turned * (weight - weight.detach()).sum().sqrt() if step == 5 else loss
+
+    objective = Steep(lambda step: 1.0)
+    (note,) = [line for line in start(objective, tmp_path) if "not taken" in line]
+    before, after = objective.before[5], objective.before[6]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert math.isfinite(float(rows(tmp_path)[5]["loss"]))
+    assert "gradient inf" in note or "gradient nan" in note
 
 
 def test_a_run_turns_back_when_too_many_steps_are_bad(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_muon_has_the_matrices_between_features_and_adamw_the_rest() -> None:
     assert not {*parameters_of(adamw)} & {*parameters_of(muon)}
     (alone,) = optimizers_of(model, LoopConfig(steps=1, batch_size=1))
     assert {*parameters_of(alone)} == set(model.parameters())
+    assert all(optimizer.defaults["fused"] for optimizer in (adamw, alone))
 
 
 def with_gradient(muon: Muon, gradient: torch.Tensor, found_inf: float = 0.0) -> Muon:

@@ -20,13 +20,13 @@ from soradit.training.snapshots import (
     LENGTHS,
     Snapshot,
     decay,
-    drop_later_snapshots,
     list_snapshots,
     mixed,
     mixture,
     profile,
     save_snapshots,
 )
+from soradit.training.steps import drop_later
 
 CONFIG = LoopConfig(steps=60, batch_size=4, learning_rate=0.03, warmup_steps=1, snapshots=6, checkpoint_every=7)
 
@@ -146,7 +146,7 @@ def test_a_stopped_run_has_the_snapshots_of_an_unbroken_one(trained: tuple[Path,
     for snapshot in list_snapshots(folder):
         assert (tmp_path / snapshot.path.relative_to(folder)).read_bytes() == snapshot.path.read_bytes()
     assert {p.name for p in list_checkpoints(folder)[-1].iterdir()} >= {"ema-0.05.safetensors", "ema-0.1.safetensors"}
-    drop_later_snapshots(tmp_path, 30)
+    drop_later(tmp_path / "snapshots", 30)
     assert {snapshot.step for snapshot in list_snapshots(tmp_path)} == {10, 20, 30}
 
 

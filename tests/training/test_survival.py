@@ -315,9 +315,9 @@ class Doubling(Line):
         self.network = self.model = nn.Sequential(*self.model, Doubled())
 
 
-@pytest.mark.parametrize("step", [0, 6])
-def test_a_stop_does_not_wait_for_a_compiler(tmp_path: Path, step: int) -> None:
-    """Which may take a minute, and calls nothing of ours."""
+@pytest.mark.parametrize(("step", "saved"), [(0, 0), (6, 6), (-1, 5)])
+def test_a_stop_does_not_wait_for_a_compiler(tmp_path: Path, step: int, saved: int) -> None:
+    """Which may take a minute, and calls nothing of ours. (Step -1 is that of held-out loss.)"""
     begun: list[str] = []
 
     def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
@@ -334,7 +334,7 @@ def test_a_stop_does_not_wait_for_a_compiler(tmp_path: Path, step: int) -> None:
 
     compiled = Doubling(compile_again)
     compiled.model[-1].compile(backend=compiler)
-    with pytest.raises(StateSaved, match=f"SIGTERM: state saved at step {step} of 12"):
+    with pytest.raises(StateSaved, match=f"SIGTERM: state saved at step {saved} of 12"):
         run(compiled, tmp_path / "run")
     run(Doubling(), tmp_path / "run")
     run(Doubling(), tmp_path / "unbroken")
