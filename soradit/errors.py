@@ -27,4 +27,5 @@ class StateSaved(SoraditError):
 
 def first_line(error: BaseException) -> str:
     """What an exception of somebody else's says, in one line; its kind when it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    return others[0].strip() if others and first.endswith(":") else first  # which is but a heading

@@ -66,10 +66,9 @@ def appearing(target: Path) -> Iterator[Path]:
 
 
 def reveal(temporary: Path, target: Path) -> None:
-    """Give a finished folder of files its name, which is not there yet, once the disk has all that is in it."""
-    for file in temporary.iterdir():
-        _sync(file)
-    _sync(temporary)
+    """Give a finished folder its name, which is not there yet, once the disk has all that is in it."""
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)
     os.replace(temporary, target)
     _sync(target.parent)
 

@@ -1,11 +1,15 @@
 """The contract with scripts: exit codes, what goes to stdout, signals, and a help that is there at once."""
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -244,7 +248,7 @@ def test_encode_then_train_print_paths_alone(soradit: Callable, clips: Path, wei
     assert json.loads((run / "config.json").read_text())["loop"]["steps"] == 2
     again = soradit("train", *given, "--steps", 2, "--lr", 0.5)
     assert (again.exit_code, again.out) == (1, "")
-    assert again.error.startswith(f"soradit: {run} began with learning_rate 0.001, not 0.5")
+    assert again.error.startswith(f"soradit: {run} began with --lr 0.001, not 0.5")
 
 
 def test_max_hours_exits_75(soradit: Callable, clips: Path, weights: Path, tmp_path: Path) -> None:
@@ -306,6 +310,33 @@ def test_a_training_outlives_whoever_read_what_it_says(clips: Path, weights: Pat
     process.send_signal(signal.SIGINT)
     assert process.wait(100) == 75
     assert "SIGINT: state saved at step" in (run / "log.txt").read_text()
+
+
+def test_a_training_outlives_its_terminal(clips: Path, weights: Path, tmp_path: Path) -> None:
+    """As when a connection breaks: SIGHUP, and nowhere to say what one does about it."""
+    run, (terminal, ours) = tmp_path / "run", pty.openpty()
+    given = ["train", "--data", clips, "-o", run, "--weights", weights, "--batch-size", "2", "--steps", "100000"]
+    process = subprocess.Popen(
+        [*SORADIT, *map(str, given)],
+        stdin=ours,
+        stdout=ours,
+        stderr=ours,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(ours)
+    os.set_blocking(terminal, False)
+    metrics = run / "metrics.csv"
+
+    def is_training() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            os.read(terminal, 2**16)
+        return metrics.exists() and metrics.read_text().count("\n") > 2
+
+    wait_for(is_training, process)
+    os.close(terminal)
+    assert process.wait(100) == 75
+    assert "SIGHUP: state saved at step" in (run / "log.txt").read_text()
 
 
 @pytest.mark.slow

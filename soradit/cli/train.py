@@ -54,7 +54,7 @@ def train(
     optimizer: Annotated[
         str, typer.Option(metavar="adamw|muon", help="muon learns more a step, and a step takes longer.")
     ] = "adamw",
-    lr: Annotated[float, typer.Option(help="Learning rate, at its highest.")] = 1e-3,
+    lr: Annotated[float, typer.Option(help="Learning rate, at its highest; to fine-tune, less.")] = 1e-3,
     warmup: Annotated[
         int, typer.Option(help="Steps until the learning rate is at its highest, at most a tenth of all.")
     ] = 100,

@@ -18,6 +18,7 @@ from soradit.tasks.check import check
 from soradit.tasks.checked import Checked
 from soradit.tasks.objectives import saved_or_fresh_transformer
 from soradit.tasks.train import require_possible
+from soradit.text import in_words
 from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
@@ -31,6 +32,8 @@ GB = 1e9
 COPIES_IN_CHECKPOINT = 4
 """Of what is trained, in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
 
+FOLDERS_OF_WEIGHTS = 3
+"""The run's own, the best one, and another of it half-written."""
 COMPUTED_TWICE = 4 / 3
 """Of a step's time: the way forwards is a third of it, and the way back the rest."""
 
@@ -59,7 +62,7 @@ class Estimate:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        duration = _in_words(self.steps * self.seconds_per_step)
+        duration = in_words(self.steps * self.seconds_per_step)
         training = f"{self.clips}{and_mirrored(self.flip)} to train on"
         yield f"clips       {training}, {self.held_out} held out, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
@@ -143,7 +146,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
         seconds_per_step=seconds * (COMPUTED_TWICE if config.checkpoint_activations else 1),
         steps=loop.steps,
         memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
-        disk_bytes=published + _training_bytes(loop, trained),
+        disk_bytes=FOLDERS_OF_WEIGHTS * published + _training_bytes(loop, trained),
     )
 
 
@@ -160,9 +163,3 @@ def _require_disk(run: Path, needed_bytes: float) -> None:
     if (free := shutil.disk_usage(there).free) < needed_bytes:
         needed = f"{needed_bytes / GB:.1f} GB are needed, {free / GB:.1f} GB are free"
         raise SoraditError(f"the disk of {run} is too small: {needed}: choose another with -o, or fewer --keep")
-
-
-def _in_words(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

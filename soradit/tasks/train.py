@@ -20,17 +20,18 @@ from soradit.training.checkpoint import read_state
 from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig, require_together
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
-from soradit.training.log import Logged, append_to_log
+from soradit.training.log import Logged
 from soradit.training.loop import run_loop
 from soradit.training.memory import memory_advice
 from soradit.training.run import (
     RUN_CONFIG,
     beginning,
+    begun,
     checkpoint_to_resume,
     describe_run,
+    opened,
     prepare_run,
     turn_back_to,
-    undone_if_refused,
 )
 from soradit.training.stop import Stop, Stoppable, StopRequested
 from soradit.training.story import and_mirrored, samples_of, tell_story
@@ -43,19 +44,19 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
     with joined() as world:
-        report = report if report and world.is_first else Report()
+        report = Logged(report or Report(), config.run) if world.is_first else Report()
         with Stop(config.run, loop.max_hours, report=report) as stop:
             require_possible(config, loop, world)
-            _train(config, loop, stop, report, world)
+            with opened(config.run) if world.is_first else nullcontext():
+                _train(config, loop, stop, report, world)
     return config.run
 
 
 def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, world: World) -> None:
     began = time.monotonic()
-    with undone_if_refused(config.run) if world.is_first else nullcontext():
+    with begun(config.run) if world.is_first else nullcontext():
         clips = _split(config, report)
         checkpoint, described = world.led(lambda: _begin(config, loop, report))
-        report = Logged(report, config.run) if world.is_first else report
         try:
             if world.size > 1:
                 encode_share(config, clips, world, Stoppable(report, stop))
@@ -64,10 +65,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             objective = BUILDERS[config.component](config, loop, clips, stoppable)
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
-            saved = f"{reason}: state saved before the first step, {kept}; run again to go on"
-            if world.is_first:
-                append_to_log(config.run, saved)
-            raise StateSaved(saved) from None
+            raise StateSaved(f"{reason}: state saved before the first step, {kept}; run again to go on") from None
     if checkpoint is not None and world.is_first:
         turn_back_to(config.run, checkpoint, report)
     if isinstance(objective, TransformerObjective):
@@ -94,6 +92,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             writes=world.is_first,
         ),
         samples=samples_of(objective, config, clips.held_out, world),
+        keep_best=isinstance(objective, TransformerObjective),
         stop=stop,
         world=world,
         memory_advice=lambda: memory_advice(config, own_share, objective),
@@ -129,4 +128,6 @@ def _split(config: TrainConfig, report: Report) -> Split:
     if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
         apart, held_out = "too few to hold out: held-out figures are of these themselves", training
     report.note(f"{len(clips)} clips in {config.data}: {len(training)}{mirrored} to train on, {apart}")
+    if config.held_out and (both := {clip.path.resolve() for clip in training} & {c.path.resolve() for c in held_out}):
+        report.note(f"{len(both)} of those held out are trained on, too: their loss won't tell what is learnt by heart")
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)

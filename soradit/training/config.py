@@ -56,6 +56,9 @@ OPTIONS = {
     "ema_decay": "--ema",
     "keep_checkpoints": "--keep",
     "prompts": "--prompt",
+    "num_frames": "--frames",
+    "height": "a height of",
+    "width": "a width of",
 }
 """What settings are called on the command line, where it isn't their own name."""
 OPTIMIZERS = ("adamw", "muon")

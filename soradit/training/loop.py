@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
 from soradit.training.ahead import Ahead
+from soradit.training.best import FOLDER as BEST
+from soradit.training.best import lowest, save_best
 from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE, World, exchange_gradients, whole
@@ -82,11 +84,14 @@ def run_loop(
     describe: dict,
     journal: Callable[[int], Journal] | None = None,
     samples: Samples | None = None,
+    keep_best: bool = False,
     stop: Stop | None = None,
     world: World = ALONE,
     memory_advice: Callable[[], str] = lambda: "use a smaller --batch-size",
 ) -> None:
     """Train to ``config.steps``, from the start or from a checkpoint; ``describe`` is saved with each checkpoint.
+
+    With ``keep_best``, the weights that had the lowest held-out loss are published into ``run / best``, too.
 
     Raises StateSaved when something asks it to stop early: run again to go on. Raises SoraditError when the run can't
     be written, memory runs out, or training diverges in spite of a smaller learning rate.
@@ -105,6 +110,7 @@ def run_loop(
         journal=journal(state.step) if journal else Journal(run, state.step, batch_size=config.batch_size),
         guard=Guard(objective.clips, report),
         samples=samples,
+        keep_best=keep_best,
         stop=stop or Stop(run, config.max_hours),
         world=world,
         report=report,
@@ -128,6 +134,7 @@ class Training:
     journal: Journal
     guard: Guard
     samples: Samples | None
+    keep_best: bool
     stop: Stop
     world: World
     report: Report
@@ -143,6 +150,7 @@ class Training:
         try:
             with memory_guard(memory_advice):
                 self.train_or_turn_back()
+            self.report.note(self.account())
         except SoraditError as error:
             if self.world.is_first or not isinstance(error, StateSaved):  # which all processes raise together
                 append_to_log(self.run, str(error))
@@ -160,6 +168,15 @@ class Training:
             except Diverged as trouble:
                 self.turn_back(trouble)
 
+    def account(self) -> str:
+        """How the training ended, in a line."""
+        said = f"trained to step {self.state.step}"
+        step, loss = lowest(self.journal.rows)
+        if 0 < step < self.state.step:
+            said += f"; held-out loss was lowest at step {step} ({loss:.4f})"
+            said += f": those weights are in {self.run / BEST}" if (self.run / BEST).is_dir() else ""
+        return said
+
     def train(self) -> None:
         """The loop."""
         state, config = self.state, self.config
@@ -167,16 +184,17 @@ class Training:
             Ahead(self.draw, range(state.step, config.steps), while_waiting=self.poll_amid_step) as batches,
             self.report.progress("training", config.steps) as progress,
         ):
+            progress.update(state.step)
             self.look_around(clock=False)  # the process before this one may have been stopped in the middle of it
             for parts in batches:
                 figures = self.step(parts) | {"waited_seconds": batches.waited_seconds}
                 self.journal.add(state.step, figures)
                 self.read_journal()
                 progress.update(state.step, self.journal.summary)
+                if self.is_due(config.checkpoint_every) and self.is_well():
+                    self.save()
                 self.look_around()
                 if state.step < config.steps:
-                    if state.step % config.checkpoint_every == 0 and self.is_well():
-                        self.save()
                     self.stop.poll()
             self.save()
 
@@ -232,11 +250,18 @@ class Training:
                 with self.aside():
                     with self.state.averaged(), self.stoppable(poll):
                         figures = self.objective.evaluate(poll)
+                    if self.keep_best:
+                        self.save_if_best(figures["held_out_loss"])
                     self.journal.amend(self.state.step, figures)
         if self.samples and self.is_due(config.sample_every) and not self.samples.are_there(self.state.step):
             self.report.note(f"{MAKING}{self.state.step}")
             with self.aside(), self.state.averaged(), self.stoppable(poll):
                 self.make(self.samples, poll)
+
+    def save_if_best(self, held_out_loss: float) -> None:
+        published = self.state.published()
+        if self.world.is_first and held_out_loss < lowest(self.journal.rows)[1]:
+            save_best(self.run, self.objective.publish, published)
 
     def make(self, samples: Samples, poll: Callable[[], None]) -> None:
         """Samples are to look at: that they can't be made is no reason to end a training."""

@@ -2,6 +2,7 @@
 
 RUN/model_index.json, transformer/, vae/, text_encoder/, tokenizer/, scheduler/    generate --weights RUN
 RUN/lora/                                                                          generate --lora RUN/lora
+RUN/best/                                                                          the same, of lowest held-out loss
 RUN/config.json                                                                    what was asked for
 RUN/metrics.csv  RUN/tensorboard/  RUN/report.html  RUN/log.txt                    how it went
 RUN/samples/step-00000500/                                                         the same prompts, now and then
@@ -20,17 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError, StateSaved
+from soradit.locks import try_lock
 from soradit.model.config import GenerationConfig
 from soradit.model.folder import IDENTITY, INDEX, TEXT_PARTS, has_component
 from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
+from soradit.training.best import drop_later_best
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
-from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings
+from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings, option_of
+from soradit.training.log import append_to_log
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.snapshots import FOLDER as SNAPSHOTS
 from soradit.training.steps import drop_later
 
 RUN_CONFIG = "config.json"
+LOCK = ".lock"
 TEACHER = "teacher"
 """With paraphrases, the text encoder as it was before: a folder like a run's."""
 MAY_CHANGE = {
@@ -77,12 +82,6 @@ def prepare_run(config: TrainConfig) -> None:
         raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
     if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():
         raise SoraditError(f"{config.run} holds weights that are no run: choose another folder with -o")
-    try:
-        config.run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SoraditError(
-            f"can't make the run's folder {config.run} ({error.strerror}): choose another with -o"
-        ) from error
     for component in outdated[config.component]:  # left by a try that ended before its first checkpoint
         shutil.rmtree(config.run / component, ignore_errors=True)
     if base is not None:
@@ -141,10 +140,18 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
     if config.resume == "never":
         raise SoraditError(f"{config.run} holds a run already: choose another folder with -o, or --resume auto")
     state = read_state(checkpoint)
-    for section, name, before, now in _differences(config, state, described):
-        if name not in MAY_CHANGE[section]:
-            change = f"{_setting(name, before)}, not {_value(now, before)}"
-            raise SoraditError(f"{config.run} began {change}: repeat its settings, or choose another folder with -o")
+    differences = list(_differences(config, state, described))
+    refused = [
+        f"{_setting(name, before)}, not {_value(now, before)}"
+        for section, name, before, now in differences
+        if name not in MAY_CHANGE[section]
+    ]
+    if refused:
+        began = " and ".join(refused)
+        raise SoraditError(f"{config.run} began {began}: repeat its settings, or choose another folder with -o")
+    if state["step"] > (steps := described["loop"]["steps"]):
+        raise SoraditError(f"{checkpoint} is of a training that has gone beyond step {steps}: give more --steps")
+    for _, name, before, now in differences:
         if name not in ("resume", "run"):
             report.note(f"going on {_setting(name, now)}; until now {_setting(name, before)}")
     return checkpoint
@@ -169,11 +176,18 @@ def _differences(
 
 
 def _setting(name: str, value: Any) -> str:
-    return f"without {name}" if value is None else f"with {name} {value}"
+    """As the command line has it: ``with --lr 0.001``."""
+    option = option_of(name)
+    if value is None or value is False:
+        return f"without {option}"
+    return f"with {option}" if value is True else f"with {option} {value}"
 
 
 def _value(value: Any, other: Any) -> str:
-    return "without" if value is None else f"with {value}" if other is None else f"{value}"
+    """What is to be there instead of ``other``, which has been named with its option."""
+    if value is None or isinstance(value, bool):
+        return "with" if value else "without"
+    return f"with {value}" if other is None else f"{value}"
 
 
 def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
@@ -183,15 +197,38 @@ def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
     step = read_state(checkpoint)["step"]
     for folder in (SAMPLES, SNAPSHOTS):
         drop_later(run / folder, step)
+    drop_later_best(run, step)
 
 
 @contextmanager
-def undone_if_refused(run: Path) -> Iterator[None]:
-    """Leave no new run behind when a SoraditError says that it can't even begin."""
-    is_new = not run.exists() or not any(run.iterdir())
+def opened(run: Path) -> Iterator[None]:
+    """The run's folder, made if need be, for this process alone.
+
+    Raises SoraditError where it can't be made, or another process trains into it.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = open(run / LOCK, "ab")  # noqa: SIM115 (to close it is to give it up)
+    except OSError as error:
+        raise SoraditError(f"can't make the run's folder {run} ({error.strerror}): choose another with -o") from error
+    with lock:
+        if not try_lock(lock, 0):
+            raise SoraditError(f"another process trains into {run}: wait for its end, or choose another folder with -o")
+        try:
+            yield
+        finally:
+            (run / LOCK).unlink(missing_ok=True)
+
+
+@contextmanager
+def begun(run: Path) -> Iterator[None]:
+    """Leave no new run behind when a SoraditError says that it can't even begin; else log what it says."""
+    is_new = {entry.name for entry in run.iterdir()} <= {LOCK}
     try:
         yield
     except SoraditError as error:
         if is_new and not isinstance(error, StateSaved):
             shutil.rmtree(run, ignore_errors=True)
+        elif (run / RUN_CONFIG).is_file():
+            append_to_log(run, str(error))
         raise

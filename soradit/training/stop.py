@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,12 +32,12 @@ class StopRequested(BaseException):
 
 
 class Stop:
-    """While entered, SIGTERM, SIGINT and SIGUSR1 are requests; so are the file ``run / stop`` and ``max_hours``.
+    """While entered, SIGTERM, SIGINT, SIGUSR1 and SIGHUP are requests, as are the file ``run / stop`` and the clock.
 
     A second SIGINT interrupts at once. ``report`` hears of signals as they come.
     """
 
-    SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
+    SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 
     def __init__(
         self,
@@ -82,8 +83,11 @@ class Stop:
         self._undo = ExitStack()
         with suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
             for name in self.SIGNALS:
-                if number := getattr(signal, name, None):
-                    self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
+                number = getattr(signal, name, None)
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # by nohup
+                    continue
+                self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
             self._undo.enter_context(_second_interrupt_at_once(self._say))
         return self
 
@@ -96,10 +100,17 @@ class Stop:
             self._say(AT_ONCE)
             raise KeyboardInterrupt
         self.requested = name
+        if name == "SIGHUP":
+            self._leave_terminals()
         self._say(f"{name}: stopping as soon as the state can be saved" + "; again: at once" * (name == "SIGINT"))
         if self.is_at_once:
             self.is_at_once = False  # once
             raise StopRequested(name)
+
+    def _leave_terminals(self) -> None:
+        """They are gone, and what is written to them from now on is lost, instead of an error."""
+        for stream in self._terminals:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
     def _say(self, text: str) -> None:
         with suppress(RuntimeError):  # a line was being written when the signal came

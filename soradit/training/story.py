@@ -48,7 +48,8 @@ def tell_story(
         "began with": _beginning(config, fresh),
         "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
         **(_texts(config.paraphrases, loop) if config.paraphrases else _videos(config, loop, len(training))),
-        "learning rate": f"{loop.learning_rate:g} at its highest",
+        "optimizer": f"{loop.optimizer}, learning rate {loop.learning_rate:g} at its highest",
+        "average": f"of the weights, decay {loop.ema_decay:g}",
         "device": f"{device}, {name_of(precision)}",
         "seed": str(loop.seed),
     }

@@ -83,6 +83,10 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def all_but_the_log(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "log.txt"}
+
+
 ADVERSARIAL = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
 FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
 POINTS = [{"component": "decoder", "points": True}, {"component": "vae", "fresh": True, "points": True}]
@@ -276,24 +280,25 @@ def test_another_clip_text_encoder_is_taken(start: Start, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 0.5}, "learning_rate 0.001, not 0.5"),
-        ({"batch_size": 2}, "batch_size 3, not 2"),
-        ({"seed": 1}, "seed 0, not 1"),
-        ({"component": "vae"}, "component transformer, not vae"),
-        ({"num_frames": 8}, "num_frames 16, not 8"),
-        ({"process": "noise"}, "process flow, not noise"),
-        ({"fresh": True}, "fresh False, not True"),
-        ({"lora": 3}, "without lora, not with 3"),
-        ({"timestep_shift": 3.0}, "timestep_shift 1.0, not 3.0"),
-        ({"flip": True}, "flip False, not True"),
+        ({"learning_rate": 0.5}, "--lr 0.001, not 0.5"),
+        ({"batch_size": 2}, "--batch-size 3, not 2"),
+        ({"seed": 1}, "--seed 0, not 1"),
+        ({"component": "vae"}, "--component transformer, not vae"),
+        ({"num_frames": 8}, "--frames 16, not 8"),
+        ({"width": 128}, "a width of 64, not 128"),
+        ({"process": "noise"}, "--process flow, not noise"),
+        ({"fresh": True}, "without --fresh, not with"),
+        ({"lora": 3}, "without --lora, not with 3"),
+        ({"timestep_shift": 3.0}, "--timestep-shift 1.0, not 3.0"),
+        ({"flip": True}, "without --flip, not with"),
     ],
 )
 def test_resume_with_other_settings_is_refused(start: Start, change: dict, message: str) -> None:
     run = start(steps=1)
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = all_but_the_log(run)
     with pytest.raises(SoraditError, match=f"run began .*{message}: repeat its settings, or choose another"):
         start(**{"steps": 2} | change)
-    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert all_but_the_log(run) == before
 
 
 def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: Path, tmp_path: Path) -> None:
@@ -311,7 +316,7 @@ def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: P
         began = json.loads((run / "config.json").read_text())["began"]
         size = {"height": 64, "width": 64, "num_frames": 16, "fps": 16}
         assert began == {"fresh": name != "of the weights", "process": "noise", **size}
-        with pytest.raises(SoraditError, match=f"{name} began with process noise, not flow: repeat its settings"):
+        with pytest.raises(SoraditError, match=f"{name} began with --process noise, not flow: repeat its settings"):
             start(**started | {"steps": 2, "process": "flow" if name != "asked" else None})
         start(**started | {"steps": 2, "process": "noise", "num_frames": 16})
         assert json.loads((run / "config.json").read_text())["began"] == began
@@ -330,10 +335,10 @@ def test_a_run_goes_on_without_what_it_started_from(start: Start, weights: Path,
 
 def test_resume_never_does_not_touch_a_run(start: Start) -> None:
     run = start(steps=1)
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = all_but_the_log(run)
     with pytest.raises(SoraditError, match=f"{run} holds a run already"):
         start(steps=1, resume="never")
-    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert all_but_the_log(run) == before
 
 
 def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
@@ -549,7 +554,7 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
     load_lora(load_transformer(run), lora, base="0123456789abcdef", note=noted.append)
     assert len(noted) == 1
     assert any(not torch.equal(merged.state_dict()[name], t) for name, t in base.state_dict().items())
-    with pytest.raises(SoraditError, match="began with lora 2, not 3"):
+    with pytest.raises(SoraditError, match="began with --lora 2, not 3"):
         start(lora=3)
 
 
@@ -650,7 +655,7 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
     (tmp_path / "run").mkdir()
     train(config, replace(LOOP, steps=1))
     assert dry_run(config, LOOP).steps == LOOP.steps
-    with pytest.raises(SoraditError, match=r"began with learning_rate 0\.001, not 0\.5"):
+    with pytest.raises(SoraditError, match=r"began with --lr 0\.001, not 0\.5"):
         dry_run(config, replace(LOOP, learning_rate=0.5))
     with pytest.raises(SoraditError, match="frames 18 is not a multiple of 4"):
         dry_run(replace(config, num_frames=18), LOOP)
@@ -787,6 +792,67 @@ def test_a_compiled_transformer_trains_alike(clips: Path, weights: Path, tmp_pat
         subprocess.run([*map(str, command), "--steps", "3", "--batch-size", "2"], check=True)
         losses.append([float(row["loss"]) for row in rows(run)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_the_best_weights_are_kept(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the lowest held-out loss: a folder of weights, which a run's end doesn't change."""
+    losses, notes = iter([0.5, 0.3, 0.4, 0.6]), Notes()
+    evaluate = TransformerObjective.evaluate
+
+    def evaluated(self: TransformerObjective, poll: Callable[[], None]) -> dict[str, float]:
+        return evaluate(self, poll) | {"held_out_loss": next(losses)}
+
+    monkeypatch.setattr(TransformerObjective, "evaluate", evaluated)
+    run = start(evaluate_every=1, report=notes)
+    lowest = "held-out loss was lowest at step 2 (0.3000)"
+    assert notes.lines[-1] == f"trained to step 4; {lowest}: those weights are in {run}/best"
+    assert notes.lines[-1] in (run / "log.txt").read_text()
+    assert "The weights of step 2 are in best/." in (run / "report.html").read_text()
+    best, other = (load_transformer(folder).state_dict() for folder in (run / "best", run))
+    assert any(not torch.equal(best[name], other[name]) for name in best)
+    Pipeline.load(run / "best")("sky", seed=0)
+
+
+def test_best_weights_that_are_turned_back_from_are_gone(start: Start) -> None:
+    run = start(evaluate_every=4, checkpoint_every=1, keep_checkpoints=4)
+    assert (run / "best").is_dir()
+    with pytest.raises(StateSaved):
+        start(resume=str(run / "checkpoints" / "step-00000002"), keep_checkpoints=4, max_hours=1e-9, evaluate_every=9)
+    assert not (run / "best").exists()
+
+
+def test_a_run_is_one_process_s_at_a_time(start: Start, tmp_path: Path) -> None:
+    run = start(steps=1)
+    other = "import sys, time; from pathlib import Path; from soradit.training.run import opened\n"
+    other += "with opened(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    with subprocess.Popen([sys.executable, "-c", other, run], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(SoraditError, match=r"another process trains into .*run: wait for its end, or choose"):
+            start()
+        process.kill()
+    assert len(rows(start())) == LOOP.steps
+
+
+def test_a_refusal_is_logged_and_names_all_that_differs(start: Start) -> None:
+    run, notes = start(steps=2), Notes()
+    with pytest.raises(SoraditError, match=r"began without --flip, not with and with --lr 0\.001, not 0\.5: repeat"):
+        start(learning_rate=0.5, flip=True, report=notes)
+    assert "without --flip, not with" in (run / "log.txt").read_text()
+    assert not any("going on" in line for line in notes.lines)
+    start(steps=3)
+    assert "going on with --steps 3; until now with --steps 2" in (run / "log.txt").read_text()
+    before = all_but_the_log(run)
+    with pytest.raises(SoraditError, match=r"step-00000003 is of a training that has gone beyond step 1: give more"):
+        start(steps=1)
+    assert all_but_the_log(run) == before
+
+
+def test_clips_that_are_held_out_and_trained_on_are_told(start: Start, clips: Path) -> None:
+    notes = Notes()
+    start(held_out=clips, steps=1, report=notes)
+    assert any(line.startswith("8 of those held out are trained on, too") for line in notes.lines)
 
 
 def test_run_that_cannot_be_made_is_named(start: Start, tmp_path: Path) -> None:

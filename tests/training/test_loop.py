@@ -82,7 +82,7 @@ def unbroken(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 @pytest.mark.parametrize("step", [0, 6])
 def test_run_stopped_by_a_signal_and_resumed_equals_an_unbroken_one(
     tmp_path: Path, unbroken: Path, name: str, step: int

@@ -81,6 +81,16 @@ def test_a_signal_raises_where_it_may_and_once(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGUSR1)
 
 
+def test_what_nohup_has_said_is_heeded(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop(tmp_path) as stop:
+            signal.raise_signal(signal.SIGHUP)
+            stop.poll()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 IN_THE_MIDDLE = """
 import hashlib, sys
 from pathlib import Path
