@@ -1,10 +1,11 @@
 """What a person sees. Everything here goes to stderr; stdout carries data only."""
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from soradit.report import Progress, Report
@@ -132,7 +133,8 @@ class _LiveLine(Progress):
         self.bar.picture = half_blocks(frame, columns=columns, rows=rows, is_coloured=is_coloured)
 
     def close(self) -> None:
-        self.bar.stop()
+        with suppress(OSError):  # the terminal is gone
+            self.bar.stop()
 
 
 SHADES = " .:-=+*#%@"
@@ -168,11 +170,13 @@ def half_blocks(frame: "np.ndarray", *, columns: int, rows: int, is_coloured: bo
 def write_line(text: str) -> None:
     """One line to stderr, whole and unstyled; control characters are shown, not obeyed.
 
-    Whoever read it may be gone, as tee is after Ctrl-C: what we are at goes on in silence.
+    Whoever read it may be gone, as tee is after Ctrl-C, or a terminal: what we are at goes on in silence.
     """
     try:
         print(visible(text), file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

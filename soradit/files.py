@@ -59,18 +59,21 @@ def appearing(target: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        shutil.rmtree(target, ignore_errors=True)
         reveal(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def reveal(temporary: Path, target: Path) -> None:
-    """Give a finished folder its name, which is not there yet, once the disk has all that is in it."""
+    """Give a finished folder its name, once the disk has all that is in it, in place of what had that name before."""
     for path in (*temporary.rglob("*"), temporary):
         _sync(path)
+    before = target.with_name(f".{target.name}.before.tmp")
+    with suppress(FileNotFoundError):
+        os.rename(target, before)
     os.replace(temporary, target)
     _sync(target.parent)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def sha256_of(*paths: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from soradit.errors import SoraditError
 from soradit.media.decoding import Unreadable
+from soradit.signals import leave_signals_to_the_first
 
 WORKERS = 2
 """One whose results are taken, and one that runs ahead."""
@@ -128,7 +129,7 @@ _idle: list[_Worker] = []
 
 def _serve(connection: Connection) -> None:
     """Do one job after another until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+    leave_signals_to_the_first()
     try:
         connection.send(("started", None))
         while True:

@@ -6,7 +6,6 @@ Nearly all of a text encoder's time is the import of transformers: two seconds o
 import gc
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
@@ -14,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from soradit.model.folder import TEXT_PARTS, fingerprint, identity, promised_hashes
+from soradit.signals import leave_signals_to_the_first
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def _start(folder: Path, prompts: list[str]) -> BaseProcess | None:
 
 def _embed(folder: Path, prompts: list[str]) -> None:
     """What fails here is told by the process that needs it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+    leave_signals_to_the_first()
     gc.disable()
     with suppress(Exception):
         from soradit.model.embeddings import CachedTextEncoder

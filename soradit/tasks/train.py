@@ -2,7 +2,7 @@
 
 import json
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,18 +20,17 @@ from soradit.training.checkpoint import read_state
 from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig, require_together
 from soradit.training.distributed import World, joined, spread
 from soradit.training.journal import Journal
-from soradit.training.log import Logged
+from soradit.training.log import Logged, errors_logged
 from soradit.training.loop import run_loop
 from soradit.training.memory import memory_advice
 from soradit.training.run import (
     RUN_CONFIG,
     beginning,
-    begun,
     checkpoint_to_resume,
     describe_run,
-    opened,
+    locked_run,
     prepare_run,
-    turn_back_to,
+    undone_if_refused,
 )
 from soradit.training.stop import Stop, Stoppable, StopRequested
 from soradit.training.story import and_mirrored, samples_of, tell_story
@@ -43,18 +42,21 @@ def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -
 
     Raises SoraditError for what can't be trained, StateSaved when stopped early with everything saved.
     """
-    with joined() as world:
+    with joined() as world, ExitStack() as held:
+        require_possible(config, loop, world)
+        world.led(lambda: held.enter_context(locked_run(config.run)))
         report = Logged(report or Report(), config.run) if world.is_first else Report()
-        with Stop(config.run, loop.max_hours, report=report) as stop:
-            require_possible(config, loop, world)
-            with opened(config.run) if world.is_first else nullcontext():
-                _train(config, loop, stop, report, world)
+        with (
+            Stop(config.run, loop.max_hours, report=report) as stop,
+            errors_logged(config.run, is_first=world.is_first),
+        ):
+            _train(config, loop, stop, report, world)
     return config.run
 
 
 def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, world: World) -> None:
     began = time.monotonic()
-    with begun(config.run) if world.is_first else nullcontext():
+    with undone_if_refused(config.run) if world.is_first else nullcontext():
         clips = _split(config, report)
         checkpoint, described = world.led(lambda: _begin(config, loop, report))
         try:
@@ -66,8 +68,6 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
         except StopRequested as reason:
             kept = "what was encoded until now is kept"
             raise StateSaved(f"{reason}: state saved before the first step, {kept}; run again to go on") from None
-    if checkpoint is not None and world.is_first:
-        turn_back_to(config.run, checkpoint, report)
     if isinstance(objective, TransformerObjective):
         objective.network = spread(objective.model, world, shard=config.shard)
     stop.agree = world.agree

@@ -100,7 +100,7 @@ class AutoencoderObjective:
         try:
             with (
                 memory_guard(lambda: "use a smaller --size or fewer --frames"),
-                report.progress("reading what to fit to", len(indices)) as progress,
+                report.progress("reading what to fit to", len(indices) + 1) as progress,
             ):
                 random, windows = generator(self.seed, "fit"), []
                 for index in indices:

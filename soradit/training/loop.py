@@ -21,14 +21,13 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
 from soradit.training.ahead import Ahead
 from soradit.training.best import FOLDER as BEST
-from soradit.training.best import lowest, save_best
+from soradit.training.best import Best, best_of, save_best
 from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.interruptible import interruptible, is_compiled
 from soradit.training.journal import Journal
-from soradit.training.log import append_to_log
 from soradit.training.run import turn_back_to
 from soradit.training.samples import MAKING, Samples
 from soradit.training.snapshots import save_snapshots
@@ -99,6 +98,8 @@ def run_loop(
     state = TrainState.begin(objective.model.train(), config)
     if resume_from is not None:
         load_checkpoint(resume_from, state)
+        if world.is_first:
+            turn_back_to(run, resume_from, report)
         report.note(f"resuming from {resume_from}")
         if state.step >= config.steps:
             report.note(f"{run} is trained to step {state.step} already: more --steps would go on")
@@ -141,22 +142,24 @@ class Training:
     describe: dict
     first_step: int = field(init=False)
     """From which this process has gone on."""
+    saved_step: int | None = None
+    """Of the last checkpoint that this process has saved, weights and all."""
 
     def __post_init__(self) -> None:
         self.first_step = self.state.step
 
     def run_to_end(self, memory_advice: Callable[[], str]) -> None:
-        """Train, and leave an account of how it ended."""
+        """Train, and say how it ended."""
         try:
             with memory_guard(memory_advice):
                 self.train_or_turn_back()
-            self.report.note(self.account())
-        except SoraditError as error:
-            if self.world.is_first or not isinstance(error, StateSaved):  # which all processes raise together
-                append_to_log(self.run, str(error))
-            raise
         finally:
             self.journal.close()
+        said, best = f"trained to step {self.state.step}", best_of(self.run)
+        if 0 < best.step < self.state.step:
+            said += f"; held-out loss was lowest at step {best.step} ({best.held_out_loss:.4f})"
+            said += f": those weights are in {self.run / BEST}"
+        self.report.note(said)
 
     def train_or_turn_back(self) -> None:
         """Until all steps are taken; leave when asked to stop, turn back and try again when training diverges."""
@@ -168,15 +171,6 @@ class Training:
             except Diverged as trouble:
                 self.turn_back(trouble)
 
-    def account(self) -> str:
-        """How the training ended, in a line."""
-        said = f"trained to step {self.state.step}"
-        step, loss = lowest(self.journal.rows)
-        if 0 < step < self.state.step:
-            said += f"; held-out loss was lowest at step {step} ({loss:.4f})"
-            said += f": those weights are in {self.run / BEST}" if (self.run / BEST).is_dir() else ""
-        return said
-
     def train(self) -> None:
         """The loop."""
         state, config = self.state, self.config
@@ -184,7 +178,8 @@ class Training:
             Ahead(self.draw, range(state.step, config.steps), while_waiting=self.poll_amid_step) as batches,
             self.report.progress("training", config.steps) as progress,
         ):
-            progress.update(state.step)
+            if state.step:
+                progress.update(state.step)
             self.look_around(clock=False)  # the process before this one may have been stopped in the middle of it
             for parts in batches:
                 figures = self.step(parts) | {"waited_seconds": batches.waited_seconds}
@@ -260,8 +255,8 @@ class Training:
 
     def save_if_best(self, held_out_loss: float) -> None:
         published = self.state.published()
-        if self.world.is_first and held_out_loss < lowest(self.journal.rows)[1]:
-            save_best(self.run, self.objective.publish, published)
+        if self.world.is_first and held_out_loss < best_of(self.run).held_out_loss:
+            save_best(self.run, Best(self.state.step, held_out_loss), published, self.objective.publish)
 
     def make(self, samples: Samples, poll: Callable[[], None]) -> None:
         """Samples are to look at: that they can't be made is no reason to end a training."""
@@ -309,11 +304,14 @@ class Training:
         """All that the next step depends on, and the weights so far."""
         with self.aside():
             self.journal.sync()
+            if self.saved_step == self.state.step:
+                return
             save_checkpoint(self.run, self.state, self.describe, self.world)
             published = self.state.published()
             if self.world.is_first:
                 self.objective.publish(self.run, published)
                 prune_checkpoints(self.run, self.config.keep_checkpoints)
+            self.saved_step = self.state.step
 
     def save_and_leave(self, reason: StopRequested) -> NoReturn:
         self.state.model.zero_grad()  # of a step that was cut short
@@ -333,7 +331,7 @@ class Training:
         load_checkpoint(found[-1], self.state)
         if self.world.is_first:
             turn_back_to(self.run, found[-1], self.report)
-        self.state.rate_scale = scale
+        self.state.rate_scale, self.saved_step = scale, None
         self.guard.in_a_row = 0
         self.journal.rewind(self.state.step)
         self.report.note(f"{trouble}: back to {found[-1]} with {scale:g} times the learning rate")

@@ -28,7 +28,9 @@ class Metrics:
         """Without ``writes`` the rows are kept in memory, for another process writes them."""
         self.path, self.writes = path, writes
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = read_rows(path)
+        self.rows: list[Row] = [
+            {name: float(value) for name, value in row.items() if value} for row in read_metrics(path)
+        ]
         self.rewind(step)
 
     def rewind(self, step: int) -> None:
@@ -71,11 +73,6 @@ class Metrics:
         line = io.StringIO()
         csv.DictWriter(line, self.columns).writerow(row | {"step": int(row["step"])})
         return line.getvalue()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The figures that are there, a row a step."""
-    return [{name: float(value) for name, value in row.items() if value} for row in read_metrics(path)]
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

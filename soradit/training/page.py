@@ -10,7 +10,7 @@ from soradit.files import write_whole
 from soradit.html import page, safe
 from soradit.text import in_words
 from soradit.training.best import FOLDER as BEST
-from soradit.training.best import lowest
+from soradit.training.best import best_of
 from soradit.training.estimate import PeakFlops
 from soradit.training.log import LOG
 from soradit.training.metrics import Row
@@ -82,7 +82,7 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     going_on = rows and rows[-1]["step"] < story.steps
     sections = [
         f"<h1>{safe(story.title)}</h1>",
-        f'<p class="verdict">{safe(verdict(rows, story.steps, has_best=(run / BEST).is_dir()))}</p>',
+        f'<p class="verdict">{safe(verdict(rows, story.steps, best_of(run).step))}</p>',
         f"<p>As of {datetime.now():%Y-%m-%d %H:%M}, after {in_words(sum_of(rows, 'seconds'))} of steps.</p>",
         f'<div class="charts">{"".join(_charts(rows, story, batch_size))}</div>',
         _samples(run, story.prompts),
@@ -94,24 +94,24 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     write_whole(run / PAGE, page(story.title, _STYLE, body, refresh_seconds=refresh_seconds))
 
 
-def verdict(rows: list[Row], steps: int, *, has_best: bool = False) -> str:
-    """Where the run stands, in a sentence or two; with ``has_best``, its best weights are beside the newest."""
+def verdict(rows: list[Row], steps: int, best_kept: int = 0) -> str:
+    """Where the run stands, in a few sentences; ``best_kept`` is the step of what is in ``best/``, if any."""
     if not rows:
         return "No step yet."
     done = int(rows[-1]["step"])
     words = [f"Step {done} of {steps}." if steps else f"Step {done}."]
     held_out = series(rows, "held_out_loss")
     if held_out:
-        best_step, best = lowest(rows)
+        best_step, best = min(held_out, key=lambda point: point[1])
         last_step, last = held_out[-1]
         words.append(f"Held-out loss {last:.4f} at step {last_step:.0f}.")
         if last > 1.01 * best:
             words.append(
-                f"It was lowest at step {best_step} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
+                f"It was lowest at step {best_step:.0f} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
                 "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
             )
-            if has_best:
-                words.append(f"The weights of step {best_step} are in {BEST}/.")
+            if best_kept:
+                words.append(f"The weights of step {best_kept} are in {BEST}/.")
         elif last < held_out[0][1]:
             words.append(f"It has fallen from {held_out[0][1]:.4f}, and is as low as it ever was.")
     if (waiting := share_of_waiting(rows)) > WORTH_TELLING:

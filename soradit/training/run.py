@@ -29,7 +29,6 @@ from soradit.report import Report
 from soradit.training.best import drop_later_best
 from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
 from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings, option_of
-from soradit.training.log import append_to_log
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.snapshots import FOLDER as SNAPSHOTS
 from soradit.training.steps import drop_later
@@ -80,8 +79,6 @@ def prepare_run(config: TrainConfig) -> None:
         outdated["text_encoder"] = set()
     if config.lora is not None and is_fresh:
         raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
-    if (config.run / INDEX).is_file() and not (config.run / RUN_CONFIG).is_file():
-        raise SoraditError(f"{config.run} holds weights that are no run: choose another folder with -o")
     for component in outdated[config.component]:  # left by a try that ended before its first checkpoint
         shutil.rmtree(config.run / component, ignore_errors=True)
     if base is not None:
@@ -201,34 +198,35 @@ def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
 
 
 @contextmanager
-def opened(run: Path) -> Iterator[None]:
+def locked_run(run: Path) -> Iterator[None]:
     """The run's folder, made if need be, for this process alone.
 
-    Raises SoraditError where it can't be made, or another process trains into it.
+    Raises SoraditError where it can't be made, holds something else, or another process trains into it.
     """
+    if (run / INDEX).is_file() and not (run / RUN_CONFIG).is_file():
+        raise SoraditError(f"{run} holds weights that are no run: choose another folder with -o")
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = open(run / LOCK, "ab")  # noqa: SIM115 (to close it is to give it up)
     except OSError as error:
         raise SoraditError(f"can't make the run's folder {run} ({error.strerror}): choose another with -o") from error
     with lock:
-        if not try_lock(lock, 0):
-            raise SoraditError(f"another process trains into {run}: wait for its end, or choose another folder with -o")
         try:
-            yield
-        finally:
-            (run / LOCK).unlink(missing_ok=True)
+            is_free = try_lock(lock, 0)
+        except OSError:  # a file system without locks
+            is_free = True
+        if not is_free:
+            raise SoraditError(f"another process trains into {run}: wait for its end, or choose another folder with -o")
+        yield
 
 
 @contextmanager
-def begun(run: Path) -> Iterator[None]:
-    """Leave no new run behind when a SoraditError says that it can't even begin; else log what it says."""
+def undone_if_refused(run: Path) -> Iterator[None]:
+    """Leave no new run behind when a SoraditError says that it can't even begin."""
     is_new = {entry.name for entry in run.iterdir()} <= {LOCK}
     try:
         yield
     except SoraditError as error:
         if is_new and not isinstance(error, StateSaved):
             shutil.rmtree(run, ignore_errors=True)
-        elif (run / RUN_CONFIG).is_file():
-            append_to_log(run, str(error))
         raise

@@ -87,8 +87,8 @@ class Stop:
                 if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # by nohup
                     continue
                 self._undo.callback(signal.signal, number, signal.signal(number, self._on_signal))
-            self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
             self._undo.enter_context(_second_interrupt_at_once(self._say))
+        self._terminals = [stream for stream in (sys.stdout, sys.stderr) if not stream.closed and stream.isatty()]
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -113,7 +113,7 @@ class Stop:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
     def _say(self, text: str) -> None:
-        with suppress(RuntimeError):  # a line was being written when the signal came
+        with suppress(RuntimeError, OSError):  # a line was being written when the signal came, or nobody reads
             self.report.note(text)
 
 

@@ -823,8 +823,8 @@ def test_best_weights_that_are_turned_back_from_are_gone(start: Start) -> None:
 
 def test_a_run_is_one_process_s_at_a_time(start: Start, tmp_path: Path) -> None:
     run = start(steps=1)
-    other = "import sys, time; from pathlib import Path; from soradit.training.run import opened\n"
-    other += "with opened(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    other = "import sys, time; from pathlib import Path; from soradit.training.run import locked_run\n"
+    other += "with locked_run(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": ROOT}
     with subprocess.Popen([sys.executable, "-c", other, run], stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
