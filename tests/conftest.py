@@ -19,6 +19,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="soradit-tests-")  # prom
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 install_import_hook("soradit", "typechecker.check")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores, and all it starts
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as one under nohup does this
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
