@@ -39,10 +39,6 @@ CHUNK = 4
 Videos = UInt8[Tensor, "clips frames height width 3"]
 
 
-def nothing() -> None:
-    """For whoever has no wish to stop."""
-
-
 @torch.no_grad()
 def fit_autoencoder(
     autoencoder: Autoencoder,
@@ -50,7 +46,7 @@ def fit_autoencoder(
     seed: int,
     *,
     like: Autoencoder | None = None,
-    poll: Callable[[], None] = nothing,
+    poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Set every linear layer in place, from videos in [0, 255]; the residual blocks must be the identity still.
 
@@ -65,7 +61,9 @@ def fit_autoencoder(
 
 
 @torch.no_grad()
-def fit_decoder(autoencoder: Autoencoder, videos: Videos, seed: int, *, poll: Callable[[], None] = nothing) -> None:
+def fit_decoder(
+    autoencoder: Autoencoder, videos: Videos, seed: int, *, poll: Callable[[], None] = lambda: None
+) -> None:
     """Set every linear layer of the decoder in place, for an encoder that is as it is; ``poll`` as above."""
     linear = Autoencoder(autoencoder.config)
     _fit_chain(linear, videos, seed, poll)

@@ -25,8 +25,8 @@ from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World
-from soradit.training.loop import Objective
 from soradit.training.memory import as_trained
+from soradit.training.objective import Objective
 from soradit.training.run import TEACHER
 from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.transformer import TransformerObjective, cached_windows

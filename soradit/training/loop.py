@@ -11,11 +11,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
@@ -28,6 +28,7 @@ from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
 from soradit.training.interruptible import interruptible, is_compiled
 from soradit.training.journal import Journal
+from soradit.training.objective import Objective
 from soradit.training.run import turn_back_to
 from soradit.training.samples import MAKING, Samples
 from soradit.training.snapshots import save_snapshots
@@ -38,39 +39,6 @@ READ_EVERY_STEPS = 10
 """How often several processes read their figures; one by itself does when it is time."""
 PATIENCE_SECONDS = 2.0
 """A step that has taken longer than this is not waited for by a stop: it is taken again."""
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """What the loop trains."""
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    @property
-    def network(self) -> nn.Module:
-        """What ``loss`` calls: the model, or a wrapper that lets several processes train it."""
-
-    def batch(self, step: int, part: slice) -> Any:
-        """A part of a step's batch, on the CPU.
-
-        Runs ahead in a thread, and depends on nothing but its arguments.
-        """
-
-    def loss(self, batch: Any, step: int) -> Tensor:
-        """The loss to descend, a mean over the examples."""
-
-    def clips(self, step: int) -> list[str]:
-        """The files that a step's batch is drawn from."""
-
-    def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
-        """Held-out figures of the model as it is; ``held_out_loss`` among them.
-
-        Calls ``poll`` every few seconds, which may raise.
-        """
-
-    def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
-        """Write the averaged weights into the run's folder of weights."""
 
 
 def run_loop(

@@ -7,7 +7,7 @@ from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.estimate import ExampleShape, peak_bytes
-from soradit.training.loop import Objective
+from soradit.training.objective import Objective
 from soradit.training.snapshots import LENGTHS
 from soradit.training.transformer import TransformerObjective
 

@@ -12,7 +12,7 @@ from soradit.pipeline import Pipeline
 from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.estimate import flops_per_clip, peak_flops
-from soradit.training.loop import Objective
+from soradit.training.objective import Objective
 from soradit.training.page import Story
 from soradit.training.samples import Samples
 from soradit.training.transformer import TransformerObjective, trivial_losses
