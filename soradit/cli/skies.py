@@ -27,23 +27,15 @@ def skies(
     from soradit.console import Terminal
     from soradit.tasks.skies import render_skies
 
-    with Terminal().progress("rendering", count) as progress:
-        done = 0
-
-        def on_clip(path: Path) -> None:
-            nonlocal done
-            done += 1
-            progress.update(done)
-
-        paths = render_skies(
-            folder,
-            count=count,
-            seed=seed,
-            height=height,
-            width=width,
-            num_frames=frames,
-            fps=fps,
-            on_clip=on_clip,
-        )
+    paths = render_skies(
+        folder,
+        count=count,
+        seed=seed,
+        height=height,
+        width=width,
+        num_frames=frames,
+        fps=fps,
+        report=Terminal(),
+    )
     for path in paths:
         print_line(str(path))

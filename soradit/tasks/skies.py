@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ import numpy as np
 from soradit.errors import SoraditError, UsageError
 from soradit.files import write_whole
 from soradit.locks import held
+from soradit.report import Report
 from soradit.skies.captions import captions
 from soradit.skies.scene import draw_scene
 
@@ -50,15 +51,12 @@ def render_skies(
     width: int = 256,
     num_frames: int = 64,
     fps: int = 16,
-    on_clip: Callable[[Path], None] | None = None,
+    report: Report | None = None,
 ) -> list[Path]:
     """Renders ``count`` clips and ``metadata.jsonl`` (the videofolder form) into ``folder``.
 
     Clip i depends on (seed, i) alone, so a longer run adds to a shorter one, and a run that was interrupted goes
     on where it stopped: a clip that exists is kept.
-
-    Args:
-        on_clip: called with each clip's path as it becomes complete, in no fixed order.
 
     Returns:
         The clips' paths, by index.
@@ -79,22 +77,24 @@ def render_skies(
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SoraditError(f"{folder}: may not be written to; give another folder")
     paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
-    jobs = []
-    for index, path in enumerate(paths):
-        if path.exists():  # write_video renames when the file is complete
-            if on_clip is not None:
-                on_clip(path)
-            continue
-        scene = scene_seed(seed, index)
-        jobs.append(_Job(path=path, scene_seed=scene, num_frames=num_frames, height=height, width=width, fps=fps))
+    shape = {"num_frames": num_frames, "height": height, "width": width, "fps": fps}
+    jobs = [
+        _Job(path=path, scene_seed=scene_seed(seed, index), **shape)
+        for index, path in enumerate(paths)
+        if not path.exists()  # write_video renames when the file is complete
+    ]
     try:
-        _run(jobs, on_clip)
+        with (report or Report()).progress("rendering", count) as progress:
+            progress.update(count - len(jobs))
+            for done, _ in enumerate(_run(jobs), count - len(jobs) + 1):
+                progress.update(done)
     finally:
         _write_metadata(folder, paths, seed)
     return paths
 
 
-def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:
+def _run(jobs: list[_Job]) -> Iterator[Path]:
+    """The clips' paths as they become complete, in no fixed order."""
     if not jobs:
         return
     # Spawned, because a forked child of a process that has used torch's threads may hang.
@@ -102,9 +102,7 @@ def _run(jobs: list[_Job], on_clip: Callable[[Path], None] | None) -> None:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread)
     try:
         for future in as_completed([pool.submit(_render_one, job) for job in jobs]):
-            path = future.result()
-            if on_clip is not None:
-                on_clip(path)
+            yield future.result()
     except BrokenProcessPool as error:
         raise SoraditError("a process that rendered was killed; clips that are done are kept: run again") from error
     finally:

@@ -2,25 +2,44 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 
 from soradit.errors import SoraditError
+from soradit.report import Progress, Report
 from soradit.tasks.skies import CAPTIONS_PER_CLIP, _write_metadata, render_skies
 
 _SMALL = {"height": 32, "width": 32, "num_frames": 4}
 
 
+class Listening(Report, Progress):
+    """Keeps how many clips there were at each update, and passes it on."""
+
+    def __init__(self, on_update: Callable[[int], None] = lambda done: None) -> None:
+        self.done: list[int] = []
+        self.on_update = on_update
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        yield self
+
+    def update(self, done: int, text: str = "") -> None:
+        self.done.append(done)
+        self.on_update(done)
+
+
 def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
     first = render_skies(tmp_path, count=1, seed=5, **_SMALL)
     before = first[0].read_bytes(), first[0].stat().st_mtime_ns
-    done: list[Path] = []
-    paths = render_skies(tmp_path, count=2, seed=5, on_clip=done.append, **_SMALL)
+    report = Listening()
+    paths = render_skies(tmp_path, count=2, seed=5, report=report, **_SMALL)
     assert paths[0] == first[0]
     assert (first[0].read_bytes(), first[0].stat().st_mtime_ns) == before
-    assert sorted(done) == paths
+    assert report.done == [1, 2]
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
     assert all(len(line["text"]) == CAPTIONS_PER_CLIP and line["scene"]["hour"] for line in lines)
@@ -45,13 +64,13 @@ def test_runs_into_one_folder_at_once_keep_each_others_captions(tmp_path: Path) 
 def test_a_process_that_is_killed_is_told_in_a_line_and_what_it_made_is_kept(tmp_path: Path) -> None:
     others = active_children()  # of other tests
 
-    def kill_all(path: Path) -> None:
-        for process in active_children():
+    def kill_all(done: int) -> None:
+        for process in active_children() if done else ():
             if process not in others:
                 process.kill()
 
     with pytest.raises(SoraditError, match="was killed; clips that are done are kept: run again"):
-        render_skies(tmp_path, count=20, on_clip=kill_all, **_SMALL)
+        render_skies(tmp_path, count=20, report=Listening(kill_all), **_SMALL)
     made = [json.loads(line)["file_name"] for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert made
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == made
