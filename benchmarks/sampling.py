@@ -104,7 +104,9 @@ def alike(direction: str, motion: tuple[float, float]) -> float:
 def described(variant: dict, own: dict) -> str:
     if variant:
         return ", ".join(f"{name} {value}" for name, value in variant.items())
-    return "own: " + ", ".join(f"{name} {own[name]}" for name in ("guidance", "guidance_until", "steps", "shift"))
+    return "own: " + ", ".join(
+        f"{name} {own[name]}" for name in ("guidance", "guidance_from", "guidance_until", "steps", "shift")
+    )
 
 
 if __name__ == "__main__":

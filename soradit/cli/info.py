@@ -13,6 +13,7 @@ LABELS = {
     "negative": "negative prompt",
     "start": "hash of its beginning",
     "process": "diffusion process",
+    "guidance_from": "guidance begins at",
     "guidance_until": "guidance ends at",
     "shift": "spacing of steps",
     "num_frames": "frames",
@@ -61,7 +62,7 @@ def info(
 
 def _in_words(name: str, value: object) -> str:
     match name, value:
-        case "guidance_until", float():
+        case "guidance_from" | "guidance_until", float():
             return f"{value:.0%} of the way from noise to video"
         case "shift", float():
             return "even" if value == 1 else f"shifted by {value:g} towards the noise"

@@ -66,10 +66,14 @@ class Flow(Process):
     """Rectified flow: straight lines from noise to data, the model predicts the velocity along them.
 
     Liu et al. 2022 (arXiv 2209.03003), equation 1; logit-normal timesteps of Esser et al. 2024 (Stable Diffusion 3,
-    arXiv 2403.03206), section 3.1.
+    arXiv 2403.03206), section 3.1, and among them a share of pure noise.
     """
 
     name = "flow"
+    PURE_NOISE = 1 / 8
+    """Share of training's timesteps that are 0. There each video begins, with nothing but the prompt to tell what to
+    make, and a logit-normal density vanishes: a model that has seen only what is close to it goes by the little signal
+    left, which tells how bright a clip is better than its prompt does (Lin et al. 2023, arXiv 2305.08891)."""
 
     def signal(self, t: Times) -> Times:
         return t
@@ -78,7 +82,8 @@ class Flow(Process):
         return 1 - t
 
     def draw_timesteps(self, count: int, generator: torch.Generator) -> Times:
-        return torch.randn(count, generator=generator).sigmoid()
+        t = torch.randn(count, generator=generator).sigmoid()
+        return t.where(torch.rand(count, generator=generator) >= self.PURE_NOISE, 0)
 
     def target(self, x0: Latents, noise: Latents) -> Latents:
         """The velocity dx_t / dt = x0 - noise."""

@@ -87,6 +87,8 @@ class GenerationConfig:
     steps: int = 20
     guidance: float = 3.0
     """1 is none."""
+    guidance_from: float = 0.0
+    """Guidance acts from this t on; above 0, what is made of pure noise is what the prompt alone says."""
     guidance_until: float = 1.0
     """Guidance acts until this t; later steps, nearer to the clean video, need half the predictions."""
     shift: float = 1.0
@@ -109,8 +111,9 @@ class GenerationConfig:
         for name in (*counts, "shift"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 <= self.guidance_until <= 1:
-            raise UsageError(f"guidance_until must be from 0 to 1, not {self.guidance_until}")
+        for name in ("guidance_from", "guidance_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         if not math.isfinite(self.guidance):
             raise UsageError(f"guidance must be a number, not {self.guidance}")
 

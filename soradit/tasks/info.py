@@ -67,7 +67,8 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     windows, parts = pipeline.windows(grid[0]), slices(autoencoder, grid[0])
     latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
     both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
-    guided = timestep_grid(settings.steps, settings.shift)[:-1] < settings.guidance_until
+    times = timestep_grid(settings.steps, settings.shift)[:-1]
+    guided = (times >= settings.guidance_from) & (times < settings.guidance_until)
     predictions = settings.steps + (int(guided.sum()) if both == 2 else 0)
 
     def predict(length: int) -> torch.Tensor:

@@ -195,22 +195,24 @@ class TransformerObjective:
     def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
         """Loss on fixed windows, noise and timesteps, so that it is smooth from one evaluation to the next.
 
-        Timesteps are spread evenly over [0, 1], unlike in training; their fifths are reported one by one.
+        Timesteps are spread evenly over [0, 1], unlike in training; their fifths are reported one by one, and so is a
+        batch of pure noise, where all that can be known is what the prompt says.
         """
         count = max(TIMESTEP_BINS, min(MAX_HELD_OUT, len(self.held_out)) // TIMESTEP_BINS * TIMESTEP_BINS)
         random = generator(0, "held-out")
-        t = ((torch.arange(count) + 0.5) / count)[torch.randperm(count, generator=random)]
-        losses = torch.empty(count)
+        spread = ((torch.arange(count) + 0.5) / count)[torch.randperm(count, generator=random)]
+        t = torch.cat([spread, torch.zeros(EVALUATED_AT_ONCE)])
+        losses = torch.empty(len(t))
         for bucket in self.held_out.buckets:
-            places = torch.tensor([i for i in range(count) if i % len(self.held_out) in bucket], dtype=torch.long)
+            places = torch.tensor([i for i in range(len(t)) if i % len(self.held_out) in bucket], dtype=torch.long)
             for few in places.split(EVALUATED_AT_ONCE):
                 poll()
                 batch = self.held_out.draw((few % len(self.held_out)).tolist(), drop_text=0.0, random=random)
                 noised = Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t[few])
                 losses[few] = self._losses(self.model, noised).float().cpu()
-        by_bin = losses[t.argsort()].view(TIMESTEP_BINS, -1).mean(1)
+        by_bin = losses[:count][spread.argsort()].view(TIMESTEP_BINS, -1).mean(1)
         figures = {f"held_out_loss_{i}": loss.item() for i, loss in enumerate(by_bin)}
-        return {"held_out_loss": by_bin.mean().item(), **figures}
+        return {"held_out_loss": by_bin.mean().item(), **figures, "held_out_loss_at_0": losses[count:].mean().item()}
 
     def publish(self, run: Path, tensors: dict[str, Tensor]) -> None:
         if self.lora_rank is not None:

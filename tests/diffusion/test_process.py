@@ -61,8 +61,10 @@ def test_velocity_is_the_derivative_of_the_noised_latents() -> None:
     torch.testing.assert_close(process.target(x0, noise), slope)
 
 
-def test_flow_draws_logit_normal_timesteps() -> None:
-    logits = Flow().draw_timesteps(100_000, torch.Generator().manual_seed(0)).logit()
+def test_flow_draws_pure_noise_and_logit_normal_timesteps() -> None:
+    t = Flow().draw_timesteps(100_000, torch.Generator().manual_seed(0))
+    assert abs((t == 0).float().mean() - Flow.PURE_NOISE) < 0.005
+    logits = t[t > 0].logit()
     assert abs(logits.mean()) < 0.02
     assert abs(logits.std() - 1) < 0.02
 

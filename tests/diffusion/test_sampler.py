@@ -202,17 +202,17 @@ def test_guidance_extrapolates_in_one_batched_call(guidance: float) -> None:
     assert torch.equal(both_t, torch.cat([t, t]))
 
 
-def test_guidance_ends_where_it_is_told_to() -> None:
+def test_guidance_begins_and_ends_where_it_is_told_to() -> None:
     lengths: list[int] = []
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         lengths.append(len(x))
         return x
 
-    guided = with_guidance(predict, 3.0, until=0.5)
-    for t in (0.0, 0.49, 0.5, 0.9):
+    guided = with_guidance(predict, 3.0, since=0.1, until=0.5)
+    for t in (0.0, 0.1, 0.49, 0.5, 0.9):
         guided(torch.randn(2, 4), torch.full((2,), t))
-    assert lengths == [4, 4, 2, 2]
+    assert lengths == [2, 4, 4, 2, 2]
 
 
 def test_configs_know_every_sampler() -> None:

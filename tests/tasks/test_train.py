@@ -607,6 +607,15 @@ def test_held_out_loss_is_of_the_same_noise_every_time(objective: Callable[..., 
     assert first["held_out_loss"] == pytest.approx(sum(first[f"held_out_loss_{i}"] for i in range(5)) / 5)
 
 
+def test_held_out_loss_is_told_by_fifths_of_t_and_at_0(
+    objective: Callable[..., TransformerObjective], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TransformerObjective, "_losses", lambda self, network, noised: noised.t)
+    figures = objective().evaluate(lambda: None)
+    assert [figures[f"held_out_loss_{i}"] for i in range(5)] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert figures["held_out_loss_at_0"] == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [{"accumulate": 3}, {"optimizer": "muon"}, {"lora": 2}, {"process": "noise", "preset": "tiny", "min_snr": 5.0}],

@@ -104,6 +104,7 @@ def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) 
             "learning_rate": 0.1,
             "seconds": 0.5,
             "held_out_loss": 1 / i,
+            "held_out_loss_at_0": 2 / i,
         }
         | {f"held_out_loss_{b}": b / i for b in range(5)}
         for i in range(1, 9)
@@ -117,6 +118,7 @@ def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) 
     assert "\x1b" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("<svg") == 6
+    assert "0, by the prompt alone" in page
     for svg in re.findall(r"<svg.*?</svg>", page):
         ElementTree.fromstring(svg)
     assert 'http-equiv="refresh"' in page
