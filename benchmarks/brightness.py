@@ -53,11 +53,12 @@ def main() -> None:
             if hour:
                 brighter[time, hour].append(brightness(pipeline, clean) - brightness(pipeline, latents))
     print(markdown_heading(describe_run()))
+    hours = [hour for hour in HOURS if (0.0, hour) in brighter]
     rows = [
-        [f"{time:g}", *(f"{mean(brighter[time, hour]):+.0f}" for hour in HOURS), f"{mean(errors[time]):.3f}"]
+        [f"{time:g}", *(f"{mean(brighter[time, hour]):+.0f}" for hour in hours), f"{mean(errors[time]):.3f}"]
         for time in TIMES
     ]
-    print(markdown_table(["t", *HOURS, "error"], rows))
+    print(markdown_table(["t", *hours, "error"], rows))
 
 
 def brightness(pipeline: Pipeline, latents: torch.Tensor) -> float:

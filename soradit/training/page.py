@@ -184,7 +184,7 @@ def _by_timestep(rows: list[Row], trivial: list[float]) -> list[str]:
         for name, points, color in zip(names, bins, NOISE_TO_CLEAN, strict=False)
     ]
     if of_noise := series(rows, "held_out_loss_at_0"):
-        over_steps.insert(0, Line(name="0, by the prompt alone", points=of_noise, color=GREY))
+        over_steps.insert(0, Line(name="0, pure noise", points=of_noise, color=GREY))
     at = {
         "first": Line(name="first", points=_at(middles, [b[0][1] for b in bins]), color=GREY),
         "newest": Line(name="newest", points=_at(middles, [b[-1][1] for b in bins]), color=ORANGE),

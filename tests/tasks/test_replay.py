@@ -143,10 +143,11 @@ def test_info_of_a_video(soradit: Callable, here: Path) -> None:
     lines = soradit("info", "a.mp4").out.splitlines()
     assert 'prompt                   a "red" sky' in lines
     assert "frames                   8" in lines
-    about = {**read_about(Path("a.mp4")), "negative": "", "guidance_until": 0.7, "shift": 2.0}
+    about = {**read_about(Path("a.mp4")), "negative": "", "guidance_from": 0.05, "guidance_until": 0.7, "shift": 2.0}
     write_video(Path("b.png"), np.zeros((1, 32, 32, 3), np.uint8), fps=1, metadata={"comment": json.dumps(about)})
     shown = soradit("info", "b.png").out
     assert "negative" not in shown
+    assert "guidance begins at       5% of the way from noise to video" in shown
     assert "guidance ends at         70% of the way from noise to video" in shown
     assert "spacing of steps         shifted by 2 towards the noise" in shown
     assert "seed                     7" in lines

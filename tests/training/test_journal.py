@@ -118,7 +118,7 @@ def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) 
     assert "\x1b" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("<svg") == 6
-    assert "0, by the prompt alone" in page
+    assert "0, pure noise" in page
     for svg in re.findall(r"<svg.*?</svg>", page):
         ElementTree.fromstring(svg)
     assert 'http-equiv="refresh"' in page
