@@ -63,6 +63,24 @@ def test_second_order_holds_on_uneven_strides() -> None:
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.25)
 
 
+def test_few_even_strides_leave_what_varies_much_too_faint_and_shifted_ones_do_not() -> None:
+    process, noise = Flow(), torch.ones(1, 1, dtype=torch.float64)
+    contrast = {
+        (std, shift): sample(
+            exact_prediction(process, mean=0, std=std),
+            noise,
+            process=process,
+            sampler="ab2",
+            times=timestep_grid(10, shift),
+        ).item()
+        / std
+        for std in (0.5, 2.0, 16.0)
+        for shift in (1.0, 3.0)
+    }
+    assert contrast[16.0, 1.0] < 0.65
+    assert all(abs(contrast[std, 3.0] - 1) < 0.06 for std in (0.5, 2.0, 16.0))
+
+
 @pytest.mark.parametrize(("process", "sampler"), WALKS)
 def test_one_data_point_is_found_in_one_step(process: str, sampler: str) -> None:
     """Where the data is one point, the exact prediction leads there from any noise, in any number of steps."""
