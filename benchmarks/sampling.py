@@ -1,11 +1,11 @@
-"""Which settings to sample with: what soradit evaluate would find, of a row of settings.
+"""Which settings to sample with: evaluate's measures, of a row of settings each.
 
-    python benchmarks/sampling.py WEIGHTS --data HELD_OUT [--count 40] [guidance=4 guidance_until=0.5,shift=2 ...]
+    python benchmarks/sampling.py WEIGHTS --data CLIPS [--count 100] [guidance=4 guidance_until=0.5,shift=2 ...]
 
-Each row makes an MP4 for the longest caption of each held-out clip, from the same noise, with the weights' own settings
-or what is named otherwise, and measures it as evaluate does; the last row is the held-out clips themselves. "drift,
-cosine" is the mean cosine of the angle between the drift asked for and the one seen: 0 by chance, 1 at best. It tells
-more of few clips than the share that is right.
+Of clips that were not trained on, and that evaluate will not use. Each row makes an MP4 for the longest caption of each
+clip, from the same noise, with the weights' own settings or what is named otherwise; the last row is the clips
+themselves. "drift, cosine" is the mean cosine of the angle between the drift asked for and the one seen: 0 by chance,
+1 at best. It tells more of few clips than the share that is right.
 """
 
 import argparse
@@ -13,9 +13,9 @@ import math
 import os
 import sys
 import tempfile
-import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,7 +25,7 @@ from machine import describe_run, markdown_heading, markdown_table
 
 from soradit.evaluation.detectors import DIRECTIONS, drift
 from soradit.evaluation.facts import Facts, facts_of
-from soradit.evaluation.features import DEFAULT, load_network
+from soradit.evaluation.features import DEFAULT, FeatureNetwork, load_network
 from soradit.evaluation.look import Look, look
 from soradit.evaluation.scores import agreement_scores, frechet_scores, measure_scores
 from soradit.media.clips import Clip, find_clips
@@ -35,6 +35,8 @@ from soradit.pipeline import Pipeline
 from soradit.video import Request, Video
 
 FIELDS: dict[str, Any] = {field.name: field.type for field in fields(GenerationConfig)}
+Seen = tuple[Look, tuple[float, float]]
+"""What evaluate measures of a clip, and how it drifts: (to the right, down)."""
 SHOWN = ("guidance", "guidance_from", "guidance_until", "steps", "shift")
 
 
@@ -50,23 +52,22 @@ def main() -> None:
     network = load_network(DEFAULT, pipeline.device)
     own = pipeline.defaults
     stated = [facts_of(caption(clip)) for clip in clips]
-    originals = [read(clip, own) for clip in clips]
-    real = [look(frames, own.fps, network) for frames in originals]
+    size = (own.height, own.width)
+    real = [
+        seen(*read_video(clip.path, fps=own.fps, size=size, num_frames=own.num_frames), network=network)
+        for clip in clips
+    ]
     print(markdown_heading(describe_run()))
     rows = []
     for variant in [{}, *arguments.variants]:
         settings = replace(own, **variant)
-        started = time.perf_counter()
         requests = (Request(prompt=caption(clip), seed=seed, settings=settings) for seed, clip in enumerate(clips))
-        made = [as_users_get_it(video) for video in pipeline.generate(requests)]
-        seconds = (time.perf_counter() - started) / len(clips)
-        looks = [look(frames, settings.fps, network) for frames in made]
-        figures = measured(stated, made, looks, real, own.fps)
-        rows.append([described(variant, asdict(own)), *figures.values(), f"{seconds:.2f}"])
+        made = [seen(*as_users_get_it(video), network=network) for video in pipeline.generate(requests)]
+        figures = measured(stated, made, real)
+        rows.append([described(variant, asdict(own)), *(made for made, _ in figures.values())])
         print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    figures = measured(stated, originals, real, real, own.fps)
-    rows.append(["held-out clips", *figures.values(), ""])
-    print(markdown_table(["settings", *figures, "seconds a video"], rows))
+    rows.append(["the clips themselves", *(real for _, real in figures.values())])
+    print(markdown_table(["settings", *figures], rows))
 
 
 def variant_of(text: str) -> dict[str, Any]:
@@ -80,30 +81,34 @@ def caption(clip: Clip) -> str:
     return max(clip.captions, key=len)
 
 
-def read(clip: Clip, settings: GenerationConfig) -> np.ndarray:
-    size = (settings.height, settings.width)
-    return read_video(clip.path, fps=settings.fps, size=size, num_frames=settings.num_frames)[0]
-
-
-def as_users_get_it(video: Video) -> np.ndarray:
-    """Frames after compression, which takes much of what differs from real ones."""
+def as_users_get_it(video: Video) -> tuple[np.ndarray, float]:
+    """Frames after compression, which takes much of what differs from real ones, and their rate."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         video.save(path)
-        return read_video(path)[0]
+        return read_video(path)
 
 
-def measured(
-    stated: list[Facts], frames: list[np.ndarray], looks: list[Look], real: list[Look], fps: float
-) -> dict[str, str]:
-    """Evaluate's figures by name, as text."""
+def seen(frames: np.ndarray, fps: float, *, network: FeatureNetwork) -> Seen:
+    return look(frames, fps, network), drift(frames, fps)
+
+
+def measured(stated: list[Facts], made: list[Seen], real: list[Seen]) -> dict[str, tuple[str, str]]:
+    """Figures by name, of videos and of real clips, as text."""
+    looks, real_looks = [look for look, _ in made], [look for look, _ in real]
     scores = [
-        *agreement_scores("agreement", "prompted", stated, looks, []),
-        *(score for score in frechet_scores(looks, real, None) if score.generated is not None),
-        *measure_scores(looks, real),
+        *agreement_scores("agreement", "prompted", stated, looks, real_looks),
+        *(score for score in frechet_scores(looks, real_looks, None) if score.generated is not None),
+        *measure_scores(looks, real_looks),
     ]
-    cosines = [alike(facts.drift, drift(clip, fps)) for facts, clip in zip(stated, frames, strict=True) if facts.drift]
-    return {score.name: score.to_row()[1] for score in scores} | {"drift, cosine": f"{np.mean(cosines):.2f}"}
+    return {score.name: score.to_row()[1:3] for score in scores} | {
+        "drift, cosine": (cosine(stated, made), cosine(stated, real))
+    }
+
+
+def cosine(stated: list[Facts], clips: list[Seen]) -> str:
+    each = [alike(facts.drift, motion) for facts, (_, motion) in zip(stated, clips, strict=True) if facts.drift]
+    return f"{mean(each):.2f}" if each else "-"
 
 
 def alike(direction: str, motion: tuple[float, float]) -> float:

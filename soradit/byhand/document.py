@@ -139,12 +139,17 @@ def _making(sizes: FullSize) -> list[str]:
     first = sizes.autoencoder.decoder.project
     parameters = sum(p.numel() for p in sizes.transformer.parameters())
     target = {"flow": "the velocity, latents minus noise", "noise": "the noise"}[g.process]
-    guided = "two predictions a step, with and without the prompt" if g.guidance != 1 else "one prediction a step"
+    guided = (
+        f"; guidance {g.guidance:g} from t = {g.guidance_from:g} to {g.guidance_until:g}, where each step takes a "
+        "second prediction, without the prompt"
+        if g.guidance != 1
+        else ""
+    )
     frames = f"{g.num_frames} frames of {g.width} x {g.height}"
     return [
         f"{parameters:,} learnable parameters; the model predicts {target}; AdamW goes on for thousands of steps, and "
         "from the second on a step's size depends on the gradients before.",
-        f"From pure noise, {g.steps} steps of `{g.sampler}` with guidance {g.guidance:g}: {guided}.",
+        f"From pure noise, {g.steps} steps of `{g.sampler}`{guided}.",
         f"The first layer takes {first.in_features} numbers, a latent vector and its neighbours, to "
         f"{first.out_features}. Further ones split into neighbours, until {3 * math.prod(a.patch_size)} numbers are "
         f"{_times(a.patch_size)} pixels, clamped to [-1, 1].",

@@ -156,9 +156,5 @@ def min_snr_weight(process: Process, t: Times, gamma: float) -> Times:
 
 
 def timestep_grid(steps: int, shift: float = 1.0) -> Float[Tensor, " steps_and_one"]:
-    """Times that a sampler visits, from 0 to 1 in ``steps`` strides; a ``shift`` above 1 puts more near the noise.
-
-    What varies s times as much as noise (a picture's brightness, its largest shapes) comes out of it at t of about
-    1 / s: a stride beyond that leaves it too faint.
-    """
+    """Times that a sampler visits, from 0 to 1 in ``steps`` strides; a ``shift`` above 1 puts more near the noise."""
     return shift_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift).float()
