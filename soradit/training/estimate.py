@@ -3,6 +3,7 @@
 import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +104,9 @@ class PeakFlops:
     """Of the CPU's cores together, which other programs take none of; None on other devices."""
 
 
+@cache
 def peak_flops(device: torch.device, precision: torch.dtype) -> PeakFlops:
-    """The best of a few: a second's fraction of work."""
+    """The best of a few, measured once a process: a second's fraction of work."""
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=precision)
     seconds, processor_seconds = [], []

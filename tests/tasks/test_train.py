@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
+from soradit.model.autoencoder import AutoencoderConfig
 from soradit.model.config import load_generation_config
 from soradit.model.folder import Lora, fingerprint, hash_files
 from soradit.model.lora import load_lora
@@ -33,9 +35,11 @@ from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import encoder_fingerprint, load_autoencoder, load_transformer, save_generation_config
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
+from soradit.tasks import objectives
 from soradit.tasks import train as train_module
 from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
+from soradit.training import autoencoder
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
@@ -59,8 +63,14 @@ class Notes(Report):
 
 
 @pytest.fixture
-def start(clips: Path, weights: Path, tmp_path: Path) -> Start:
-    """Train in ``tmp_path / run``; options of either configuration change it."""
+def start(clips: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Train in ``tmp_path / run``; options of either configuration change it.
+
+    A fresh autoencoder is a tiny one, and begins with what few windows tell.
+    """
+    tiny = partial(AutoencoderConfig, widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
+    monkeypatch.setattr(objectives, "AutoencoderConfig", tiny)
+    monkeypatch.setattr(autoencoder, "NUM_FITTING_WINDOWS", 48)
 
     def run(**options: Any) -> Path:
         loop = {name: options.pop(name) for name in list(options) if hasattr(LOOP, name)}
