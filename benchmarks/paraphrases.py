@@ -2,8 +2,9 @@
 
     python benchmarks/paraphrases.py CLIPS everyday.txt --teacher MINILM --weights WEIGHTS > paraphrases.tsv
 
-Four kinds: captions of rendered CLIPS that say in other words where clouds go, and how fast; captions with WordNet's
-synonyms for hours and clouds, where a teacher's votes say that they mean the same; everyday prompts, which mean a
+Five kinds: captions of rendered CLIPS that say in other words where clouds go, and how fast; captions with WordNet's
+synonyms for hours and clouds, where a teacher's votes say that they mean the same; wordings.tsv, prompts of skies that
+others worded, with what they state, alone and beside captions that state something else; everyday prompts, which mean a
 caption that the teacher's votes and the text encoder's agree on (see everyday_captions.py); and everyday prompts that
 have nothing to do with skies, which mean what they meant.
 """
@@ -29,10 +30,13 @@ from everyday_captions import (
     usable,
     votes,
 )
+from jaxtyping import Bool
+from torch import Tensor
 from wordnet import WordNet
 
 from soradit.evaluation.facts import Facts, facts_of
 from soradit.media.mirror import mirror_caption
+from soradit.model.text import TextEncoder
 from soradit.model.weights import load_text
 from soradit.skies.captions import MOTION_WORDS, drift_words
 from soradit.training.paraphrases import Paraphrase
@@ -46,6 +50,9 @@ USES = 5
 """Captions that state what a word of theirs states, from which it is looked up in WordNet."""
 REWORDINGS = 12
 """Captions with one synonym, at most."""
+WORDINGS = Path(__file__).with_name("wordings.tsv")
+COMPANIES = 4
+"""Captions that each of its prompts is joined to."""
 OTHER_THINGS = 3000
 """Prompts that have nothing to do with skies, at most."""
 OTHER_WAYS = {
@@ -163,7 +170,57 @@ def understood(groups: list[list[Paraphrase]], captions: list[str], lessons: Les
     return [each for group in groups if agreed(group) for each in group]
 
 
-def of_everyday(prompts: list[str], captions: list[str], lessons: Lessons, weights: Path) -> list[Paraphrase]:
+def read_wordings(path: Path) -> dict[str, Facts]:
+    """Prompts and what they state: hour, cover, drift and the prompt a line, with tabs between and - for nothing.
+
+    Those that name a side are also had mirrored; none is evaluate's.
+    """
+    stated = {}
+    for line in lines_of(path):
+        hour, cover, drift, prompt = (None if part == "-" else part for part in line.split("\t"))
+        stated[prompt] = Facts(hour=hour, cover=cover, drift=drift)
+        if drift and "left" in drift:
+            stated[mirror_caption(prompt)] = Facts(hour=hour, cover=cover, drift=drift.replace("left", "right"))
+    asked = {mirrored.lower() for prompt in evaluates_own() for mirrored in (prompt, mirror_caption(prompt))}
+    return {prompt: facts for prompt, facts in stated.items() if prompt.lower() not in asked}
+
+
+def of_wordings(
+    wordings: dict[str, Facts], captions: list[str], lessons: Lessons, encoder: TextEncoder, random: Random
+) -> list[Paraphrase]:
+    """Prompts and what is most like them of captions, and their parts, that state the same: alone and in company."""
+    parts = parts_of(captions)
+    stated = list(map(facts_of, parts))
+    fits = torch.tensor([[facts == wanted for facts in stated] for wanted in wordings.values()])
+    found = meaning_captions(list(wordings), parts, fits, lessons, encoder)
+    return found + [beside for each in found for beside in in_company(each, captions, random)]
+
+
+def parts_of(captions: list[str]) -> list[str]:
+    """Captions, and what stands in them between commas and the like."""
+    parts = (part.strip(" .") for caption in captions for part in re.split(", | and | with ", caption))
+    return list(dict.fromkeys(filter(None, [*captions, *parts])))
+
+
+def in_company(paraphrase: Paraphrase, captions: list[str], random: Random) -> list[Paraphrase]:
+    """Text and meaning, each joined to the same captions, which state nothing of what they state."""
+    found: list[Paraphrase] = []
+    while len(found) < COMPANIES:
+        caption = random.choice(captions)
+        if not both_state(paraphrase.meaning, caption):
+            join = random.choice(("{0}, {1}", "{1}, {0}")).format
+            text, meaning = (join(part, caption) for part in (paraphrase.text, paraphrase.meaning))
+            found.append(Paraphrase(text=text, meaning=meaning))
+    return found
+
+
+def both_state(one: str, other: str) -> bool:
+    """Whether there is a fact that both state, the same or not."""
+    facts, others = vars(facts_of(one)), vars(facts_of(other))
+    return any(facts[name] and others[name] for name in facts)
+
+
+def of_everyday(prompts: list[str], captions: list[str], lessons: Lessons, encoder: TextEncoder) -> list[Paraphrase]:
     """Prompts of skies and a caption that means the same; and prompts of other things, which mean themselves."""
     taught = lessons.similarity(prompts, captions)
     nearest = taught.amax(1)
@@ -171,18 +228,29 @@ def of_everyday(prompts: list[str], captions: list[str], lessons: Lessons, weigh
     of_other_things = [prompt for prompt in far if not facts_of(prompt)][:OTHER_THINGS]
     of_skies = (nearest >= NEAR).nonzero().flatten().tolist()
     prompts, taught = [prompts[i] for i in of_skies], taught[of_skies]
-    encoder = load_text(weights)
+    fits = meant(taught, pooled(encoder, prompts) @ pooled(encoder, captions).T, captions, agreed=AGREED)
+    found = meaning_captions(prompts, captions, fits, lessons, encoder)
+    return found + [Paraphrase(text=prompt, meaning=prompt) for prompt in of_other_things]
+
+
+def meaning_captions(
+    prompts: list[str],
+    captions: list[str],
+    fits: Bool[Tensor, "prompts captions"],
+    lessons: Lessons,
+    encoder: TextEncoder,
+) -> list[Paraphrase]:
+    """Of the captions that fit a prompt and are most like it, the most central; no paraphrase where none fits."""
     embeddings = pooled(encoder, captions)
-    encoded = pooled(encoder, prompts) @ embeddings.T
-    likeness = (taught + encoded).masked_fill(~meant(taught, encoded, captions, agreed=AGREED), -math.inf)
+    likeness = lessons.similarity(prompts, captions) + pooled(encoder, prompts) @ embeddings.T
     found = []
-    for prompt, row in zip(prompts, likeness, strict=True):
+    for prompt, row in zip(prompts, likeness.masked_fill(~fits, -math.inf), strict=True):
         if row.isfinite().any():
             values, which = row.topk(NEIGHBOURS)
             mean = (values / TEMPERATURE).softmax(-1) @ embeddings[which]
             central = which[(embeddings[which] @ mean).where(values.isfinite(), -math.inf).argmax()]
             found.append(Paraphrase(text=prompt, meaning=captions[central]))
-    return found + [Paraphrase(text=prompt, meaning=prompt) for prompt in of_other_things]
+    return found
 
 
 def main() -> None:
@@ -194,11 +262,14 @@ def main() -> None:
     synonyms = with_synonyms(captions, WordNet(arguments.wordnet), Random(0))
     everyday = usable(lines_of(arguments.prompts))
     reworded = sorted({each.text for group in synonyms for each in group})
-    lessons = ask_teacher(arguments.teacher, [*everyday, *reworded], captions)
+    wordings = read_wordings(WORDINGS)
+    lessons = ask_teacher(arguments.teacher, [*everyday, *reworded, *wordings], parts_of(captions))
+    encoder = load_text(arguments.weights)
     asked = evaluates_own()
     of_synonyms = [each for each in understood(synonyms, captions, lessons) if each.text not in asked]
-    of_prompts = of_everyday(everyday, captions, lessons, arguments.weights)
-    for each in [*of_captions(captions, Random(0)), *of_synonyms, *of_prompts]:
+    of_others = of_wordings(wordings, captions, lessons, encoder, Random(0))
+    of_prompts = of_everyday(everyday, captions, lessons, encoder)
+    for each in [*of_captions(captions, Random(0)), *of_synonyms, *of_others, *of_prompts]:
         print(f"{each.text}\t{each.meaning}")
 
 
