@@ -319,7 +319,7 @@ def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: P
     for name, options in (
         ("asked", {"process": "noise", "preset": "tiny"}),
         ("of the weights", {"weights": str(base)}),
-        ("fresh", {"weights": str(base), "fresh": True}),
+        ("fresh", {"weights": str(base), "fresh": True, "preset": "tiny"}),
     ):
         started = {"steps": 1, "run": tmp_path / name, **options}
         run = start(**started)
