@@ -75,6 +75,7 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Of encoded clips.  [default: DATA/.soradit-cache]")
     ] = None,
     timestep_shift: Annotated[float, typer.Option(help="Above 1: train more near the noise.")] = 1.0,
+    timestep_spread: Annotated[float, typer.Option(help="Above 1: train more near both ends.")] = 1.0,
     min_snr: Annotated[
         float | None, typer.Option(metavar="GAMMA", help="Min-SNR loss weights, for process noise; 5 is usual.")
     ] = None,
@@ -128,6 +129,7 @@ def train(
         num_frames=frames,
         fps=fps,
         timestep_shift=timestep_shift,
+        timestep_spread=timestep_spread,
         min_snr=min_snr,
         prompts=tuple(prompt or ()),
         compile=compile,

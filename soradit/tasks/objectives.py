@@ -70,6 +70,7 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         device=device,
         precision=choose_precision(config.precision, device),
         shift=config.timestep_shift,
+        spread=config.timestep_spread,
         min_snr=config.min_snr,
         lora_rank=config.lora,
     )

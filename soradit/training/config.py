@@ -36,6 +36,7 @@ SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "text_encoder": _TRANSFORMER,
     "buckets": _TRANSFORMER,
     "timestep_shift": _TRANSFORMER,
+    "timestep_spread": _TRANSFORMER,
     "min_snr": _TRANSFORMER,
     "prompts": _TRANSFORMER,
     "lora": _TRANSFORMER,
@@ -151,6 +152,8 @@ class TrainConfig:
     """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
     timestep_shift: float = 1.0
     """Above 1, more of training's timesteps near the noise."""
+    timestep_spread: float = 1.0
+    """Above 1, more of training's timesteps near both ends."""
     min_snr: float | None = None
     """Gamma of min-SNR loss weights, for process ``noise``; None is equal weights."""
     prompts: tuple[str, ...] = ()
@@ -214,7 +217,7 @@ class TrainConfig:
             raise UsageError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
             raise UsageError(f"drop_text must be from 0 to 1, not {self.drop_text}")
-        for name in ("timestep_shift", "min_snr", "lora"):
+        for name in ("timestep_shift", "timestep_spread", "min_snr", "lora"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{option_of(name)} must be above 0, not {getattr(self, name)}")
 

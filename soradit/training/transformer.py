@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soradit.device import autocast, pinned
-from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, shift_timesteps
+from soradit.diffusion.process import PROCESSES, Process, min_snr_weight, move_timesteps
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.model.config import GenerationConfig
@@ -130,10 +130,11 @@ class TransformerObjective:
         device: torch.device,
         precision: torch.dtype,
         shift: float = 1.0,
+        spread: float = 1.0,
         min_snr: float | None = None,
         lora_rank: int | None = None,
     ) -> None:
-        """``shift`` is that of the timesteps drawn; ``min_snr`` the gamma of the loss's weights, None for none.
+        """``shift`` and ``spread`` are of the timesteps drawn; ``min_snr`` is the gamma of the loss's weights, or None.
 
         With a ``lora_rank`` the model is one that ``add_lora`` has prepared: that alone is published, in ``lora/``.
         """
@@ -145,7 +146,8 @@ class TransformerObjective:
         self.generation = generation
         self.batch_size, self.drop_text, self.seed = batch_size, drop_text, seed
         self.device, self.precision = device, precision
-        self.shift, self.min_snr, self.lora_rank = shift, min_snr, lora_rank
+        self.shift, self.spread = shift, spread
+        self.min_snr, self.lora_rank = min_snr, lora_rank
 
     @cached_property
     def familiar(self) -> Familiar | None:
@@ -167,7 +169,7 @@ class TransformerObjective:
 
     def _example(self, index: int, random: torch.Generator) -> Noised:
         batch = self.training.draw([index], drop_text=self.drop_text, random=random)
-        t = shift_timesteps(self.process.draw_timesteps(1, random), self.shift)
+        t = move_timesteps(self.process.draw_timesteps(1, random), self.shift, self.spread)
         return Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
 
     def held_out_power(self) -> float:

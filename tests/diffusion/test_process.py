@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from soradit.diffusion.process import PROCESSES, Flow, Noise, Process, min_snr_weight, timestep_grid
+from soradit.diffusion.process import PROCESSES, Flow, Noise, Process, min_snr_weight, move_timesteps, timestep_grid
 
 
 @pytest.fixture(params=sorted(PROCESSES))
@@ -89,6 +89,26 @@ def test_grid_runs_from_noise_to_clean(shift: float) -> None:
     assert (times[0], times[-1], len(times)) == (0, 1, 11)
     assert (times.diff() > 0).all()
     assert torch.sign(times[5] - 0.5) == torch.sign(torch.tensor(1 - shift))
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_a_shift_is_that_of_stable_diffusion_3(shift: float) -> None:
+    noise_level = torch.linspace(0, 1, 11)
+    equation_23 = shift * noise_level / (1 + (shift - 1) * noise_level)
+    torch.testing.assert_close(move_timesteps(1 - noise_level, shift), 1 - equation_23)
+
+
+def test_a_spread_puts_more_steps_near_both_ends_alike() -> None:
+    even, spread = timestep_grid(10), timestep_grid(10, spread=2.0)
+    assert (spread.diff()[[0, -1]] < even.diff()[[0, -1]]).all()
+    torch.testing.assert_close(spread, 1 - spread.flip(0))
+
+
+def test_logit_normal_timesteps_stay_so_when_moved() -> None:
+    t = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).sigmoid()
+    logits = torch.logit(move_timesteps(t, shift=3.0, spread=1.5))
+    assert logits.mean().item() == pytest.approx(-math.log(3), abs=0.03)
+    assert logits.std().item() == pytest.approx(1.5, abs=0.03)
 
 
 def test_min_snr_weighs_all_of_at_most_gamma_alike_and_cuts_the_rest_to_it() -> None:

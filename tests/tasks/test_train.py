@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from soradit.diffusion.process import min_snr_weight, shift_timesteps
+from soradit.diffusion.process import min_snr_weight, move_timesteps
 from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
@@ -596,9 +596,9 @@ def test_timesteps_and_weights_can_be_moved(
 ) -> None:
     options: dict[str, Any] = {"process": process, "preset": "tiny"}
     plain = objective(**options)
-    shifted = objective(**options, timestep_shift=3.0, run=tmp_path / "shifted")
-    before, after = (it.batch(7, slice(None)) for it in (plain, shifted))
-    assert torch.equal(after.t, shift_timesteps(before.t, 3.0))
+    moved = objective(**options, timestep_shift=3.0, timestep_spread=1.5, run=tmp_path / "moved")
+    before, after = (it.batch(7, slice(None)) for it in (plain, moved))
+    torch.testing.assert_close(after.t, move_timesteps(before.t, 3.0, 1.5))
     assert torch.equal(after.noise, before.noise)
     if process == "noise":
         weighted = objective(**options, min_snr=1e-6, run=tmp_path / "weighted")
