@@ -141,10 +141,9 @@ PROCESSES: dict[str, type[Process]] = {"flow": Flow, "noise": Noise}
 def move_timesteps(t: Times, shift: float, spread: float = 1.0) -> Times:
     """Move timesteps towards the noise by a ``shift`` above 1, and towards both ends by a ``spread`` above 1.
 
-    Half of the signal is half of the noise where t = 1/2, that is where logit(t) = 0; this is a line there:
-    spread * logit(t) - log(shift), which keeps 0 and 1. Alone, a shift is that of Esser et al. 2024 (Stable Diffusion
-    3, arXiv 2403.03206), equation 23, for the noise level 1 - t; with both, a logit-normal t stays logit-normal
-    (equation 19), its location m less by log(shift), its scale s the spread.
+    logit(t) becomes spread * logit(t) - log(shift); 0 and 1 stay. A shift alone is that of Esser et al. 2024 (Stable
+    Diffusion 3, arXiv 2403.03206), equation 23, for the noise level 1 - t. Timesteps that are logit-normal (equation
+    19) stay so.
     """
     return torch.sigmoid(spread * torch.logit(t) - math.log(shift))
 
@@ -158,6 +157,6 @@ def min_snr_weight(process: Process, t: Times, gamma: float) -> Times:
     return (gamma / (process.signal(t) / sigma).square()).clamp_max(1)
 
 
-def timestep_grid(steps: int, shift: float = 1.0, spread: float = 1.0) -> Float[Tensor, " steps_and_one"]:
-    """Times that a sampler visits, from 0 to 1 in ``steps`` strides: even ones, moved (``move_timesteps``)."""
-    return move_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift, spread).float()
+def timestep_grid(steps: int, shift: float = 1.0) -> Float[Tensor, " steps_and_one"]:
+    """Times that a sampler visits, from 0 to 1 in ``steps`` strides; a ``shift`` above 1 puts more near the noise."""
+    return move_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift).float()

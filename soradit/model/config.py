@@ -93,8 +93,6 @@ class GenerationConfig:
     """Guidance acts until this t; later steps, nearer to the clean video, need half the predictions."""
     shift: float = 1.0
     """Above 1, more of the steps near the noise."""
-    spread: float = 1.0
-    """Above 1, more of the steps near both ends: faint texture, as of a dark sky, appears near the clean one."""
     height: int = 256
     width: int = 256
     num_frames: int = 32
@@ -110,7 +108,7 @@ class GenerationConfig:
         for name in counts:
             if not isinstance(getattr(self, name), int):
                 raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r}")
-        for name in (*counts, "shift", "spread"):
+        for name in (*counts, "shift"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("guidance_from", "guidance_until"):

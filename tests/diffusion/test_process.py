@@ -98,12 +98,6 @@ def test_a_shift_is_that_of_stable_diffusion_3(shift: float) -> None:
     torch.testing.assert_close(move_timesteps(1 - noise_level, shift), 1 - equation_23)
 
 
-def test_a_spread_puts_more_steps_near_both_ends_alike() -> None:
-    even, spread = timestep_grid(10), timestep_grid(10, spread=2.0)
-    assert (spread.diff()[[0, -1]] < even.diff()[[0, -1]]).all()
-    torch.testing.assert_close(spread, 1 - spread.flip(0))
-
-
 def test_logit_normal_timesteps_stay_so_when_moved() -> None:
     t = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).sigmoid()
     logits = torch.logit(move_timesteps(t, shift=3.0, spread=1.5))

@@ -39,13 +39,12 @@ def walk(
     steps: int,
     *,
     shift: float = 1.0,
-    spread: float = 1.0,
     mean: float = MEAN,
     std: float = STD,
 ) -> Tensor:
     process = PROCESSES[process_name]()
     predict = exact_prediction(process, mean, std)
-    return sample(predict, noise, process=process, sampler=sampler, times=timestep_grid(steps, shift, spread))
+    return sample(predict, noise, process=process, sampler=sampler, times=timestep_grid(steps, shift))
 
 
 @pytest.mark.parametrize(("process", "sampler"), WALKS)
@@ -73,9 +72,9 @@ def test_second_order_holds_on_uneven_strides() -> None:
     assert coarse / fine == pytest.approx(4, rel=0.25)
 
 
-def contrast_kept(std: float, **moved: float) -> float:
+def contrast_kept(std: float, *, shift: float = 1.0) -> float:
     """Share of what varies by ``std`` that ten strides leave."""
-    return walk("flow", "ab2", torch.ones(1, 1), steps=10, mean=0.0, std=std, **moved).item() / std
+    return walk("flow", "ab2", torch.ones(1, 1), steps=10, shift=shift, mean=0.0, std=std).item() / std
 
 
 @pytest.mark.parametrize("std", [0.5, 2.0, 16.0])
@@ -87,10 +86,8 @@ def test_few_even_strides_leave_faint_what_varies_much() -> None:
     assert contrast_kept(16.0) < 0.65
 
 
-@pytest.mark.parametrize("std", [0.1, 0.2])
-def test_few_strides_lose_what_is_faint_unless_they_are_spread(std: float) -> None:
-    assert contrast_kept(std, shift=3.0) < 0.7
-    assert 0.75 < contrast_kept(std, shift=2.0, spread=1.7) < 1
+def test_few_strides_lose_what_is_faint() -> None:
+    assert contrast_kept(0.1, shift=3.0) < 0.4
 
 
 @pytest.mark.parametrize(("process", "sampler"), WALKS)
