@@ -592,7 +592,7 @@ def objective(start: Start, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tr
 
 @pytest.mark.parametrize("process", ["flow", "noise"])
 def test_timesteps_and_weights_can_be_moved(
-    objective: Callable[..., TransformerObjective], process: str, tmp_path: Path
+    objective: Callable[..., TransformerObjective], process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"process": process, "preset": "tiny"}
     plain = objective(**options)
@@ -600,6 +600,10 @@ def test_timesteps_and_weights_can_be_moved(
     before, after = (it.batch(7, slice(None)) for it in (plain, moved))
     torch.testing.assert_close(after.t, move_timesteps(before.t, 3.0, 1.5))
     assert torch.equal(after.noise, before.noise)
+    drawn = torch.tensor([0.3])
+    with monkeypatch.context() as patch:
+        patch.setattr(moved.process, "draw_timesteps", lambda count, generator: drawn)
+        assert (moved.batch(7, slice(None)).t == move_timesteps(drawn, 3.0, 1.5)).all()
     if process == "noise":
         weighted = objective(**options, min_snr=1e-6, run=tmp_path / "weighted")
         one = plain.batch(7, slice(1))
