@@ -7,7 +7,7 @@ from soradit.byhand.drawing import BOXES, draw_equations
 from soradit.byhand.steps import Step
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
-from soradit.model.config import AutoencoderConfig, GenerationConfig, latent_grid, load_generation_config
+from soradit.model.config import GenerationConfig, latent_grid, load_generation_config
 from soradit.model.dit import DiT
 from soradit.model.folder import bundled_weights
 from soradit.model.weights import load_autoencoder, load_transformer
@@ -93,15 +93,10 @@ def _seeing(sizes: FullSize) -> list[str]:
         f"{g.num_frames} frames of {g.width} x {g.height} pixels in 3 channels, {pixels:,} numbers; any prompt.",
         f"{pixels // patch:,} patches of {_times(a.patch_size)} pixels (frames, height, width), {patch} numbers each.",
         f"The first layer takes {first.in_features} numbers to {first.out_features}. Further ones merge neighbours, "
-        f"until {a.linear_channels} numbers stand for {_times(a.token_size)} pixels{_points(a)}: {pixels:,} numbers "
+        f"until {a.latent_channels} numbers stand for {_times(a.token_size)} pixels: {pixels:,} numbers "
         f"become {_times(sizes.grid)} x {a.latent_channels} = {latents:,}, one in {pixels // latents}.",
         f"Gaussian noise for {latents:,} numbers; the sum is {noised[g.process]}.",
     ]
-
-
-def _points(config: AutoencoderConfig) -> str:
-    """What latents hold beside what layers make."""
-    return f", and {config.point_channels} for the brightest point of each patch" if config.points else ""
 
 
 def _conditioning(sizes: FullSize) -> list[str]:

@@ -25,9 +25,6 @@ def train(
     text_encoder: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
-    points: Annotated[
-        bool, typer.Option("--points", help="For vae and decoder: let latents hold points of light, too.")
-    ] = False,
     perceptual: Annotated[
         float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
     ] = 0.0,
@@ -117,7 +114,6 @@ def train(
         fresh=fresh,
         preset=preset,
         text_encoder=text_encoder,
-        points=points,
         perceptual=perceptual,
         adversarial=adversarial,
         teacher=teacher,

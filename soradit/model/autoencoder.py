@@ -8,7 +8,6 @@ at the end, so that tokens meet without a seam. Residual layers start as the ide
 """
 
 import math
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
-from soradit.model.config import POINT_NUMBERS, AutoencoderConfig
+from soradit.model.config import AutoencoderConfig
 from soradit.model.norm import RMSNorm
-from soradit.model.points import draw_points, find_points
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
@@ -100,7 +98,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        self.patch_size, self.points = config.patch_size, config.points
+        self.patch_size = config.patch_size
         first, *later = config.widths
         self.project = LinearReLU(3 * math.prod(config.patch_size), first)
         self.register_buffer("lift", torch.zeros(first))
@@ -108,19 +106,13 @@ class Encoder(nn.Module):
         self.merge = nn.ModuleList(
             [nn.Linear(4 * below, above) for below, above in zip(config.widths, later, strict=False)]
         )
-        self.to_latents = nn.Linear(config.widths[-1], config.linear_channels)
+        self.to_latents = nn.Linear(config.widths[-1], config.latent_channels)
 
     def forward(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b t h w latent"]:
         x = self.blocks[0](self.project(patchify(video, self.patch_size)) - self.lift)
         for merge, blocks in zip(self.merge, self.blocks[1:], strict=True):
             x = blocks(merge(patchify(x, MERGE)))
-        latents = self.to_latents(x)
-        if not self.points:
-            return latents
-        points = find_points(video, self.patch_size)
-        for _ in self.merge:
-            points = patchify(points, MERGE)
-        return torch.cat([latents, points], dim=-1)
+        return self.to_latents(x)
 
 
 class Decoder(nn.Module):
@@ -132,9 +124,8 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.patch_size, self.token_size = config.patch_size, config.token_size
-        self.channels = [config.linear_channels, config.point_channels]
         first, *later = widths = config.widths[::-1]
-        self.project = LinearReLU(27 * config.linear_channels, first)
+        self.project = LinearReLU(27 * config.latent_channels, first)
         self.register_buffer("lift", torch.zeros(first))
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
@@ -147,20 +138,14 @@ class Decoder(nn.Module):
         return 1 + convolutions + 1  # neighbourhoods, convolutions of 3, levelled borders: each sees one further
 
     def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
-        latents, points = latents.split(self.channels, dim=-1)
         x = self.blocks[0](self.project(neighbourhoods(latents)) - self.lift)
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
-        video = level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
-        if points.shape[-1] == 0:
-            return video
-        for _ in self.split:
-            points = unpatchify(points, MERGE)
-        return video + draw_points(points, self.patch_size)
+        return level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
 
 
 class Autoencoder(nn.Module):
-    """Video in [-1, 1] <-> latents, zero in the mean of a channel, of unit variance on average, points apart."""
+    """Video in [-1, 1] <-> latents, zero in the mean of a channel, of unit variance on average."""
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -199,25 +184,6 @@ class Autoencoder(nn.Module):
 
     def denormalise(self, latents: Float[Tensor, "*b latent"]) -> Float[Tensor, "*b latent"]:
         return latents * self.latent_std + self.latent_mean
-
-
-@torch.no_grad()
-def with_points(autoencoder: Autoencoder) -> Autoencoder:
-    """The autoencoder with latents that hold points, too: itself if they do, else a frozen one."""
-    before = autoencoder.config
-    if before.points:
-        return autoencoder
-    added = POINT_NUMBERS * before.patches_per_token
-    config = replace(
-        before,
-        points=True,
-        latent_channels=before.latent_channels + added,
-        latent_mean=before.latent_mean and before.latent_mean + (0.0,) * added,
-        latent_std=before.latent_std and before.latent_std + before.latent_std[-1:] * added,
-    )
-    wide = Autoencoder(config)
-    wide.load_state_dict(autoencoder.state_dict())
-    return wide.eval().requires_grad_(False)
 
 
 def to_float(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -23,9 +23,6 @@ PRESETS: dict[str, dict[str, int]] = {
 MAX_TOKENS = 16_384
 """That the transformer sees at once: 32 times the bundled weights' own; attention's cost grows with the square."""
 
-POINT_NUMBERS = 3
-"""Of a latent vector, for each patch's brightest point: how strong it is, and that times its place down and across."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
@@ -37,9 +34,7 @@ class AutoencoderConfig:
     """Features per position at each stage; each stage after the first halves height and width."""
     blocks_per_stage: int = 1
     latent_channels: int = 128
-    """Numbers per latent vector, points included."""
-    points: bool = False
-    """Whether latents hold, as their last numbers, the brightest point of each patch; see ``soradit.model.points``."""
+    """Numbers per latent vector."""
     latent_mean: tuple[float, ...] | None = None
     """Per channel, over training clips; None until the autoencoder has been fitted."""
     latent_std: tuple[float, ...] | None = None
@@ -48,8 +43,6 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
-        if self.linear_channels < 1:
-            raise ValueError(f"latent_channels {self.latent_channels} are too few for {self.point_channels} of points")
         for name in ("latent_mean", "latent_std"):
             if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
                 raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")
@@ -60,21 +53,6 @@ class AutoencoderConfig:
         frames, height, width = self.patch_size
         merged = 2 ** (len(self.widths) - 1)
         return frames, height * merged, width * merged
-
-    @property
-    def patches_per_token(self) -> int:
-        """First-stage patches that one latent vector stands for."""
-        return 4 ** (len(self.widths) - 1)
-
-    @property
-    def linear_channels(self) -> int:
-        """Of the latent channels, the first ones, which a linear layer makes."""
-        return self.latent_channels - self.point_channels
-
-    @property
-    def point_channels(self) -> int:
-        """Of the latent channels, the last ones, which are points."""
-        return POINT_NUMBERS * self.patches_per_token if self.points else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,12 +90,12 @@ def _fit_chain(autoencoder: Autoencoder, videos: Videos, seed: int, poll: Callab
 
 def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos, poll: Callable[[], None]) -> None:
     """Rotate the encoder's first latents to be closest to the other's: orthogonal Procrustes (Schoenemann 1966)."""
-    channels, others = encoder.to_latents.out_features, other.config.linear_channels
+    channels, others = encoder.to_latents.out_features, other.config.latent_channels
     products = torch.zeros(others, channels, dtype=torch.float64)
     for chunk in videos[:TURNED_BY].split(CHUNK):
         poll()
         video = to_float(chunk)
-        products += _flat(other.encode(video))[:, :others].double().T @ _flat(encoder(video))[:, :channels].double()
+        products += _flat(other.encode(video)).double().T @ _flat(encoder(video)).double()
     left, _, right = torch.linalg.svd(products)
     rotation = torch.cat([left @ right[:others], right[others:]]).float()
     encoder.to_latents.weight.copy_(rotation @ encoder.to_latents.weight)
@@ -149,8 +149,7 @@ def _fit_first_layer(autoencoder: Autoencoder, linear: Encoder, videos: Videos, 
     for chunk in videos.split(CHUNK):
         poll()
         video = to_float(chunk)
-        latents = autoencoder.encoder(video)[..., : autoencoder.config.linear_channels]
-        inputs = F.pad(_flat(neighbourhoods(latents)), (0, 1), value=1.0)
+        inputs = F.pad(_flat(neighbourhoods(autoencoder.encoder(video))), (0, 1), value=1.0)
         outputs = _flat(_last_features(linear, video))
         gram += inputs.T @ inputs
         cross += inputs.T @ outputs

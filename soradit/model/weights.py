@@ -31,7 +31,6 @@ from soradit.model.config import AutoencoderConfig, GenerationConfig, load_autoe
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.familiar import Familiar, save_familiar
 from soradit.model.folder import INDEX, SUMS, TEXT_PARTS, has_component, write_sums
-from soradit.model.points import VERSION as POINTS_VERSION
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
@@ -140,8 +139,7 @@ def encoder_fingerprint(folder: Path) -> str:
     Raises SoraditError for files missing or damaged.
     """
     config = load_autoencoder_config(folder)
-    points = [POINTS_VERSION] if config.points else []
-    digest = hashlib.sha256(json.dumps([config.latent_mean, config.latent_std, *points]).encode())
+    digest = hashlib.sha256(json.dumps([config.latent_mean, config.latent_std]).encode())
     for name, tensor in sorted(_read_tensors(folder / "vae" / TENSORS).items()):
         if name.startswith("encoder."):
             digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())

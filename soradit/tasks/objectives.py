@@ -6,7 +6,7 @@ from pathlib import Path
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
-from soradit.model.autoencoder import Autoencoder, with_points
+from soradit.model.autoencoder import Autoencoder
 from soradit.model.config import (
     PRESETS,
     AutoencoderConfig,
@@ -98,8 +98,6 @@ def saved_or_fresh_transformer(config: TrainConfig, latent_channels: int) -> DiT
 def _autoencoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     saved = has_component(config.run, "vae")
     model = load_autoencoder(config.run) if saved else Autoencoder(AutoencoderConfig())
-    if config.points:
-        model = with_points(model)
     objective = _reconstruction(model.requires_grad_(True), config, loop, clips, report)
     if not saved and not list_checkpoints(config.run):
         report.note("fitting a linear autoencoder to begin with")
@@ -112,16 +110,13 @@ def _autoencoder_before(config: TrainConfig, fresh: AutoencoderConfig) -> Autoen
     if config.weights is None or not has_component(base := find_weights(config.weights), "vae"):
         return None
     before = load_autoencoder(base)
-    same = before.config.points and before.config.linear_channels == fresh.linear_channels
-    narrower = not before.config.points and before.config.linear_channels <= fresh.linear_channels
-    return before if before.config.token_size == fresh.token_size and (same or narrower) else None
+    fits = before.config.token_size == fresh.token_size and before.config.latent_channels <= fresh.latent_channels
+    return before if fits else None
 
 
 def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    """The autoencoder's decoder alone: latents stay what they are, points apart, and so the transformer is of use."""
+    """The autoencoder's decoder alone: latents stay what they are, and so the transformer stays of use."""
     model = load_encoder_only(config.run) if config.fresh else load_autoencoder(config.run)
-    if config.points:
-        model = with_points(model)
     model.decoder.requires_grad_(True)
     objective = _reconstruction(model, config, loop, clips, report)
     if config.fresh and not list_checkpoints(config.run):

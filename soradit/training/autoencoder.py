@@ -186,10 +186,9 @@ class AutoencoderObjective:
             random = generator(0, "statistics", index)
             video = _crop(self._window(self.training[index], random), random)[None].to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
-        config = self.autoencoder.config
-        linear = torch.cat(latents)[:, : config.linear_channels].cpu().double()
-        deviation = linear.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
-        return F.pad(linear.mean(0), (0, config.point_channels)), deviation.expand(config.latent_channels)
+        flat = torch.cat(latents).cpu().double()
+        deviation = flat.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
+        return flat.mean(0), deviation.expand(flat.shape[1])
 
     def _window(self, clip: Clip, random: torch.Generator) -> UInt8[Tensor, "frames height width 3"]:
         """A random window; a clip that is too short is extended by its last frame."""

@@ -43,7 +43,6 @@ SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "compile": _TRANSFORMER,
     "checkpoint_activations": _TRANSFORMER,
     "shard": _TRANSFORMER,
-    "points": OF_AUTOENCODER,
     "perceptual": OF_AUTOENCODER,
     "adversarial": OF_AUTOENCODER,
     "teacher": _TEXT_ENCODER,
@@ -166,8 +165,6 @@ class TrainConfig:
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
     """Of several processes, let each keep but a part of weights and optimizer."""
-    points: bool = False
-    """Let the autoencoder's latents hold points of light, too; see ``soradit.model.points``."""
     perceptual: float = 0.0
     """Weight of the autoencoder's perceptual loss."""
     adversarial: float = 0.0

@@ -27,12 +27,19 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
-from soradit.model.autoencoder import AutoencoderConfig
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import load_generation_config
 from soradit.model.folder import Lora, fingerprint, hash_files
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
-from soradit.model.weights import encoder_fingerprint, load_autoencoder, load_transformer, save_generation_config
+from soradit.model.weights import (
+    encoder_fingerprint,
+    load_autoencoder,
+    load_transformer,
+    save_autoencoder,
+    save_generation_config,
+    write_index,
+)
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
 from soradit.tasks import objectives
@@ -99,7 +106,6 @@ def all_but_the_log(run: Path) -> dict[Path, bytes]:
 
 ADVERSARIAL = {"component": "decoder", "perceptual": 0.1, "adversarial": 0.01}
 FRESH = [{"component": name, "fresh": True} for name in ("vae", "decoder")]
-POINTS = [{"component": "decoder", "points": True}, {"component": "vae", "fresh": True, "points": True}]
 PARAPHRASES = {"component": "text_encoder", "paraphrases": Path("paraphrases.tsv")}
 
 
@@ -117,7 +123,6 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         {"optimizer": "muon"},
         ADVERSARIAL,
         *FRESH,
-        *POINTS,
         PARAPHRASES,
     ],
 )
@@ -216,25 +221,21 @@ def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: P
     assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
 
 
-def test_points_are_added_to_latents_and_the_transformer_learns_them_next(
-    start: Start, weights: Path, tmp_path: Path
-) -> None:
-    run = start(component="decoder", points=True)
-    before, after = load_autoencoder(weights), load_autoencoder(run)
-    assert after.config.points
-    assert after.config.latent_channels == before.config.latent_channels + 48
-    pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
-    assert all(torch.equal(old, new) for old, new in pairs)
-    assert encoder_fingerprint(weights) != encoder_fingerprint(run)
-    with pytest.raises(SoraditError, match=f"latents of 16 numbers.* train it with soradit train --weights {run}$"):
-        Pipeline.load(run)
-    with pytest.raises(SoraditError, match="knows 16 of latents' 64 numbers: train it without --lora first"):
-        start(run=tmp_path / "lora", weights=str(run), lora=2)
-    trained = start(run=tmp_path / "trained", weights=str(run))
-    assert load_transformer(trained).config.latent_channels == after.config.latent_channels
+def test_a_transformer_goes_on_with_latents_of_more_numbers(start: Start, weights: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    shutil.copytree(weights, wide)
+    config = replace(load_autoencoder(weights).config, latent_channels=24, latent_mean=None, latent_std=None)
+    save_autoencoder(wide, config, Autoencoder(config).state_dict())
+    write_index(wide)
+    with pytest.raises(SoraditError, match=f"latents of 16 numbers.* train it with soradit train --weights {wide}$"):
+        Pipeline.load(wide)
+    with pytest.raises(SoraditError, match="knows 16 of latents' 24 numbers: train it without --lora first"):
+        start(run=tmp_path / "lora", weights=str(wide), lora=2)
+    trained = start(run=tmp_path / "trained", weights=str(wide))
+    assert load_transformer(trained).config.latent_channels == 24
     assert Pipeline.load(trained)("a starry night").frames.shape == (16, 64, 64, 3)
     shutil.copytree(weights / "vae", trained / "vae", dirs_exist_ok=True)
-    with pytest.raises(SoraditError, match="knows latents of 64 numbers, these have 16: train one with --fresh"):
+    with pytest.raises(SoraditError, match="knows latents of 24 numbers, these have 16: train one with --fresh"):
         start(run=tmp_path / "narrow", weights=str(trained))
 
 
