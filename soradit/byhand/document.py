@@ -7,7 +7,7 @@ from soradit.byhand.drawing import BOXES, draw_equations
 from soradit.byhand.steps import Step
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.conditioning import TIMESTEP_FREQUENCIES
-from soradit.model.config import GenerationConfig, latent_grid, load_generation_config
+from soradit.model.config import AutoencoderConfig, GenerationConfig, latent_grid, load_generation_config
 from soradit.model.dit import DiT
 from soradit.model.folder import bundled_weights
 from soradit.model.weights import load_autoencoder, load_transformer
@@ -147,9 +147,15 @@ def _making(sizes: FullSize) -> list[str]:
         f"From pure noise, {g.steps} steps of `{g.sampler}`{guided}.",
         f"The first layer takes {first.in_features} numbers, a latent vector and its neighbours, to "
         f"{first.out_features}. Further ones split into neighbours, until {3 * math.prod(a.patch_size)} numbers are "
-        f"{_times(a.patch_size)} pixels, clamped to [-1, 1].",
+        f"{_times(a.patch_size)} pixels{_refined(a)}, clamped to [-1, 1].",
         f"{frames}, written as MP4 at {g.fps} frames a second.",
     ]
+
+
+def _refined(config: AutoencoderConfig) -> str:
+    """What follows the decoder's layers."""
+    widths = " and ".join(map(str, config.refiner_widths))
+    return f", which convolutions of {widths} features refine" if widths else ""
 
 
 def _times(size: tuple[int, ...]) -> str:

@@ -16,7 +16,7 @@ def train(
     held_out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Clips to measure on.  [default: a few of DATA]")
     ] = None,
-    component: Annotated[str, typer.Option(help="transformer, vae, decoder or text_encoder.")] = "transformer",
+    component: Annotated[str, typer.Option(help="transformer, vae, decoder, refiner or text_encoder.")] = "transformer",
     weights: Annotated[
         str | None, typer.Option(metavar="BASE", help="Weights to start from.  [default: the bundled ones]")
     ] = None,
@@ -26,10 +26,10 @@ def train(
         str | None, typer.Option(metavar="CLIP", help="Another CLIP, by folder or hub name; starts anew.")
     ] = None,
     perceptual: Annotated[
-        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a perceptual loss.")
+        float, typer.Option(metavar="WEIGHT", help="For vae, decoder, refiner: weight of a perceptual loss.")
     ] = 0.0,
     adversarial: Annotated[
-        float, typer.Option(metavar="WEIGHT", help="For vae and decoder: weight of a discriminator's loss.")
+        float, typer.Option(metavar="WEIGHT", help="For vae, decoder, refiner: weight of a discriminator's loss.")
     ] = 0.0,
     teacher: Annotated[
         str | None, typer.Option(metavar="MODEL", help="For text_encoder: a sentence-embedding network to learn from.")

@@ -3,11 +3,13 @@
 Patches are projected to features by weights, bias and ReLU; then, in stages, features of neighbouring patches are
 mixed by residual layers and merged 2 x 2, until one latent vector stands for 4 x 32 x 32 pixels. The decoder runs
 the same stages backwards; its first layer sees a latent vector's neighbours too, and steps between tokens are levelled
-at the end, so that tokens meet without a seam. Residual layers start as the identity, so that a freshly fitted model
-(see ``soradit.model.fitting``) is a linear map, and training only adds to it.
+at the end, so that tokens meet without a seam. What tokens leave behind in pictures is taken off by a refiner, if there
+is one (see ``soradit.model.refiner``). Residual layers start as the identity, so that a freshly fitted model (see
+``soradit.model.fitting``) is a linear map, and training only adds to it.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 from soradit.model.config import AutoencoderConfig
 from soradit.model.norm import RMSNorm
+from soradit.model.refiner import REFINER_WIDTHS, Refiner
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
@@ -130,6 +133,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
         self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
+        self.refiner = Refiner(config.refiner_widths) if config.refiner_widths else nn.Identity()
 
     @property
     def reach(self) -> int:
@@ -141,7 +145,7 @@ class Decoder(nn.Module):
         x = self.blocks[0](self.project(neighbourhoods(latents)) - self.lift)
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
-        return level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
+        return self.refiner(level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size))
 
 
 class Autoencoder(nn.Module):
@@ -184,6 +188,14 @@ class Autoencoder(nn.Module):
 
     def denormalise(self, latents: Float[Tensor, "*b latent"]) -> Float[Tensor, "*b latent"]:
         return latents * self.latent_std + self.latent_mean
+
+
+def with_new_refiner(autoencoder: Autoencoder) -> Autoencoder:
+    """The autoencoder, frozen, with a refiner that changes nothing yet, in place of its own if it has one."""
+    refined = Autoencoder(replace(autoencoder.config, refiner_widths=REFINER_WIDTHS))
+    others = {name: x for name, x in autoencoder.state_dict().items() if not name.startswith("decoder.refiner.")}
+    refined.load_state_dict(refined.state_dict() | others)
+    return refined.eval().requires_grad_(False)
 
 
 def to_float(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

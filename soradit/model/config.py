@@ -35,6 +35,8 @@ class AutoencoderConfig:
     blocks_per_stage: int = 1
     latent_channels: int = 128
     """Numbers per latent vector."""
+    refiner_widths: tuple[int, ...] = ()
+    """Features at each scale of what refines decoded pictures, from half their height and width down; () is nothing."""
     latent_mean: tuple[float, ...] | None = None
     """Per channel, over training clips; None until the autoencoder has been fitted."""
     latent_std: tuple[float, ...] | None = None
@@ -43,6 +45,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
+        if any(pixels % 2 ** len(self.refiner_widths) for pixels in self.token_size[1:]):
+            raise ValueError(f"refiner_widths {self.refiner_widths} are too many: tokens can't be halved so often")
         for name in ("latent_mean", "latent_std"):
             if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
                 raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")

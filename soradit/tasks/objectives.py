@@ -6,7 +6,7 @@ from pathlib import Path
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
-from soradit.model.autoencoder import Autoencoder
+from soradit.model.autoencoder import Autoencoder, with_new_refiner
 from soradit.model.config import (
     PRESETS,
     AutoencoderConfig,
@@ -125,6 +125,15 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
     return objective
 
 
+def _refiner(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
+    """What refines decoded pictures, alone: latents, and what is decoded of them, stay what they are."""
+    model = load_autoencoder(config.run)
+    if config.fresh or not model.config.refiner_widths:
+        model = with_new_refiner(model)
+    model.decoder.refiner.requires_grad_(True)
+    return _reconstruction(model, config, loop, clips, report)
+
+
 def _reconstruction(
     model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
 ) -> AutoencoderObjective:
@@ -201,7 +210,13 @@ def _paraphrases(path: Path, config: TrainConfig, loop: LoopConfig, clips: Split
     )
 
 
-BUILDERS = {"transformer": _transformer, "vae": _autoencoder, "decoder": _decoder, "text_encoder": _text_encoder}
+BUILDERS = {
+    "transformer": _transformer,
+    "vae": _autoencoder,
+    "decoder": _decoder,
+    "refiner": _refiner,
+    "text_encoder": _text_encoder,
+}
 
 
 def encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:

@@ -23,10 +23,11 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "transformer": ("vae", *TEXT_PARTS),
     "vae": (),
     "decoder": ("vae",),
+    "refiner": ("vae",),
     "text_encoder": ("vae",),
 }
 """What can be trained, and the parts that the weights to start from must have for it."""
-OF_AUTOENCODER = ("vae", "decoder")
+OF_AUTOENCODER = ("vae", "decoder", "refiner")
 """Components that read clips themselves, not from the cache."""
 COMPONENTS = tuple(NEEDED)
 _TRANSFORMER, _TEXT_ENCODER = ("transformer",), ("text_encoder",)

@@ -73,6 +73,7 @@ def prepare_run(config: TrainConfig) -> None:
         "transformer": {"transformer"} if is_fresh else set(),
         "vae": {"transformer", "vae"} if is_fresh else {"transformer"},
         "decoder": set(),
+        "refiner": set(),
         "text_encoder": {"transformer", *TEXT_PARTS} if is_fresh else {"transformer"},
     }
     if config.paraphrases is not None:

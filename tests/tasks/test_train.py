@@ -33,6 +33,7 @@ from soradit.model.folder import Lora, fingerprint, hash_files
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import (
+    TENSORS,
     encoder_fingerprint,
     load_autoencoder,
     load_transformer,
@@ -55,7 +56,7 @@ from soradit.training.samples import MAKING
 from soradit.training.transformer import TransformerObjective
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
-COMPONENTS = ("transformer", "vae", "decoder", "text_encoder")
+COMPONENTS = ("transformer", "vae", "decoder", "refiner", "text_encoder")
 
 ROOT = str(Path(__file__).parents[2])
 Start = Callable[..., Path]
@@ -219,6 +220,21 @@ def test_training_the_decoder_keeps_encoder_and_latents(start: Start, weights: P
     pairs = zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
     assert all(torch.equal(old, new) for old, new in pairs)
     assert encoder_fingerprint(weights) == encoder_fingerprint(start(component="decoder"))
+
+
+def test_training_a_refiner_keeps_the_rest_of_the_autoencoder(start: Start, weights: Path, tmp_path: Path) -> None:
+    run = start(component="refiner")
+    before, after = load_file(weights / "vae" / TENSORS), load_file(run / "vae" / TENSORS)
+    added = after.keys() - before.keys()
+    assert added
+    assert all(name.startswith("decoder.refiner.") for name in added)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert encoder_fingerprint(run) == encoder_fingerprint(weights)
+    assert after["decoder.refiner.to_pixels.weight"].abs().max() > 0
+    again = start(run=tmp_path / "again", component="refiner", weights=str(run))
+    anew = start(run=tmp_path / "anew", component="refiner", weights=str(run), fresh=True)
+    assert (anew / "vae" / TENSORS).read_bytes() == (run / "vae" / TENSORS).read_bytes()
+    assert (again / "vae" / TENSORS).read_bytes() != (run / "vae" / TENSORS).read_bytes()
 
 
 def test_a_transformer_goes_on_with_latents_of_more_numbers(start: Start, weights: Path, tmp_path: Path) -> None:
