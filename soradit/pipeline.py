@@ -24,7 +24,7 @@ from soradit.diffusion.sampler import (
     with_guidance,
 )
 from soradit.errors import SoraditError
-from soradit.model.autoencoder import Autoencoder, to_float
+from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
 from soradit.model.config import (
     MAX_TOKENS,
     GenerationConfig,
@@ -209,6 +209,12 @@ class Pipeline:
         """Latents -> frames, in the memory of a slice of them."""
         with self._at_work(self.autoencoder):  # in float32: bfloat16 would cost its pictures 0.7 dB
             return decode_in_slices(self.autoencoder, latents)
+
+    @torch.no_grad()
+    def preview(self, latents: Float[Tensor, "t h w c"]) -> UInt8[np.ndarray, "height width 3"]:
+        """Latents -> the first frame, not refined: quick enough to be made at each step."""
+        with self._at_work(self.autoencoder):
+            return to_uint8(self.autoencoder.preview(latents[None, :1])[0, 0]).cpu().numpy()
 
     def windows(self, total: int) -> list[slice]:
         """The latent frames that each prediction looks at."""

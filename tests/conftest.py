@@ -60,7 +60,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from soradit.model.dit import DiT, DiTConfig
     from soradit.model.fitting import fit_autoencoder
     from soradit.model.text import TextEncoderConfig, new_text_encoder
-    from soradit.model.weights import save_transformer
+    from soradit.model.weights import save_generation_config, save_transformer
     from soradit.report import Report
     from soradit.tasks.encode import encode
     from soradit.tasks.train import train
@@ -89,6 +89,7 @@ def weights(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         precision=torch.float32,
         **shared,
     )
+    save_generation_config(base, generation)
     run_loop(objective, loop, base, resume_from=None, report=Report(), describe={})
 
     text = new_text_encoder(

@@ -25,6 +25,8 @@ from soradit.model.refiner import REFINER_WIDTHS, Refiner
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
 
+WHOLE = slice(None)
+
 MAX_STEP = 0.03
 """Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
 LEVELLED = (1.0, 0.55, 0.55)
@@ -141,11 +143,19 @@ class Decoder(nn.Module):
         convolutions = sum(isinstance(module, ResidualBlock) for module in self.modules())
         return 1 + convolutions + 1  # neighbourhoods, convolutions of 3, levelled borders: each sees one further
 
-    def forward(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
+    def forward(
+        self, latents: Float[Tensor, "b t h w latent"], shown: slice = WHOLE
+    ) -> Float[Tensor, "b frames height width 3"]:
+        """Pixels of the latent frames that are ``shown``; the others only stand around them."""
+        tokens = rearrange(self.draft(latents), "b (t f) h w c -> b t f h w c", f=self.patch_size[0])
+        return self.refiner(rearrange(tokens[:, shown], "b t f h w c -> b (t f) h w c"))
+
+    def draft(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
+        """What the refiner starts from."""
         x = self.blocks[0](self.project(neighbourhoods(latents)) - self.lift)
         for split, blocks in zip(self.split, self.blocks[1:], strict=True):
             x = blocks(unpatchify(split(x), MERGE))
-        return self.refiner(level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size))
+        return level_borders(unpatchify(self.to_pixels(x), self.patch_size), self.token_size)
 
 
 class Autoencoder(nn.Module):
@@ -170,9 +180,15 @@ class Autoencoder(nn.Module):
         require_whole(video, self.config.token_size)
         return self.normalise(self.encoder(video))
 
-    def decode(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
-        """Pixels are clamped to [-1, 1]."""
-        return self.decoder(self.denormalise(latents)).clamp(-1, 1)
+    def decode(
+        self, latents: Float[Tensor, "b t h w latent"], shown: slice = WHOLE
+    ) -> Float[Tensor, "b frames height width 3"]:
+        """Pixels, clamped to [-1, 1], of the latent frames that are ``shown``."""
+        return self.decoder(self.denormalise(latents), shown).clamp(-1, 1)
+
+    def preview(self, latents: Float[Tensor, "b t h w latent"]) -> Float[Tensor, "b frames height width 3"]:
+        """As ``decode``, but not refined, and so several times as fast."""
+        return self.decoder.draft(self.denormalise(latents)).clamp(-1, 1)
 
     def rate_of(self, parameter: nn.Parameter) -> float:
         """Share of the learning rate that a parameter is trained at: less for layers that add up many inputs.
@@ -190,12 +206,10 @@ class Autoencoder(nn.Module):
         return latents * self.latent_std + self.latent_mean
 
 
-def with_new_refiner(autoencoder: Autoencoder) -> Autoencoder:
-    """The autoencoder, frozen, with a refiner that changes nothing yet, in place of its own if it has one."""
-    refined = Autoencoder(replace(autoencoder.config, refiner_widths=REFINER_WIDTHS))
-    others = {name: x for name, x in autoencoder.state_dict().items() if not name.startswith("decoder.refiner.")}
-    refined.load_state_dict(refined.state_dict() | others)
-    return refined.eval().requires_grad_(False)
+def renew_refiner(autoencoder: Autoencoder) -> None:
+    """Give it a refiner that changes nothing yet, in place of its own if it has one."""
+    autoencoder.config = replace(autoencoder.config, refiner_widths=REFINER_WIDTHS)
+    autoencoder.decoder.refiner = Refiner(REFINER_WIDTHS)
 
 
 def to_float(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

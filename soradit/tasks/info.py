@@ -76,10 +76,11 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
         words, pool = text.to("meta").expand(both, -1, -1), pooled.to("meta").expand(both, -1)
         return transformer(x, torch.empty(both), words, pool)
 
-    def decode(length: int) -> torch.Tensor:
-        return autoencoder.decode(latents[:, :length])
+    def decode(length: int, first: int, last: int) -> torch.Tensor:
+        return autoencoder.decode(latents[:, :length], slice(first, last))
 
-    predicting, decoding = _costs_by_length(predict, windows), _costs_by_length(decode, parts)
+    predicting = _cost_of_each(predict, [(window.stop - window.start,) for window in windows])
+    decoding = _cost_of_each(decode, [(part.stop - part.start, part.shown.start, part.shown.stop) for part in parts])
     weights = sum(p.numel() * p.element_size() for model in (transformer, autoencoder) for p in model.parameters())
     frames = settings.num_frames * settings.height * settings.width * 3
     return {
@@ -92,9 +93,9 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     }
 
 
-def _costs_by_length(compute: Callable[[int], Any], parts: Sequence[slice]) -> list[tuple[float, int]]:
-    """Operations and peak memory of each part in time; those of one length take the same."""
+def _cost_of_each(compute: Callable[..., Any], parts: Sequence[tuple[int, ...]]) -> list[tuple[float, int]]:
+    """Operations and peak memory of each part in time; those of one size are computed once."""
     from soradit.model.cost import cost
 
-    of_length = cache(partial(cost, compute))
-    return [of_length(part.stop - part.start) for part in parts]
+    of_size = cache(partial(cost, compute))
+    return [of_size(*part) for part in parts]

@@ -147,7 +147,7 @@ class Maker:
             def on_step(step: "Step") -> None:
                 progress.update(step.done)
                 if progress.shows:
-                    progress.show(self.pipeline.decode(step.x0[0, :1])[0])
+                    progress.show(self.pipeline.preview(step.x0[0]))
 
             try:
                 videos = self.pipeline.together(requests, on_step=on_step)

@@ -6,14 +6,13 @@ from pathlib import Path
 from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
-from soradit.model.autoencoder import Autoencoder, with_new_refiner
+from soradit.model.autoencoder import Autoencoder, renew_refiner
 from soradit.model.config import (
     PRESETS,
     AutoencoderConfig,
     GenerationConfig,
     latent_grid,
     load_autoencoder_config,
-    load_generation_config,
 )
 from soradit.model.dit import DiT, DiTConfig, widen
 from soradit.model.folder import find_weights, has_component
@@ -23,7 +22,7 @@ from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig, TrainConfig
+from soradit.training.config import LoopConfig, TrainConfig, training_settings
 from soradit.training.distributed import World
 from soradit.training.memory import as_trained
 from soradit.training.objective import Objective
@@ -46,7 +45,7 @@ class Split:
 
 
 def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    generation = load_generation_config(config.run)
+    generation = training_settings(config)
     encoded = _encode(config, generation, clips, report)
     latents = load_autoencoder_config(config.run)
     length = generation.window(latents.token_size[0])
@@ -126,10 +125,12 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
 
 
 def _refiner(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
-    """What refines decoded pictures, alone: latents, and what is decoded of them, stay what they are."""
+    """What the decoder ends with alone: latents stay what they are, and what is refined, too."""
     model = load_autoencoder(config.run)
     if config.fresh or not model.config.refiner_widths:
-        model = with_new_refiner(model)
+        if not list_checkpoints(config.run):
+            report.note("a new refiner, which changes nothing at first")
+        renew_refiner(model)
     model.decoder.refiner.requires_grad_(True)
     return _reconstruction(model, config, loop, clips, report)
 
@@ -139,7 +140,7 @@ def _reconstruction(
 ) -> AutoencoderObjective:
     sound = sound_clips([*clips.training, *clips.held_out], report)
     training = [clip for clip in clips.training if clip.path in sound]
-    generation, device = load_generation_config(config.run), choose_device(config.device)
+    generation, device = training_settings(config), choose_device(config.device)
     latent_grid(generation, model.config.token_size)
     return AutoencoderObjective(
         model,
@@ -150,7 +151,7 @@ def _reconstruction(
         batch_size=loop.batch_size,
         seed=loop.seed,
         device=device,
-        precision=choose_precision(config.precision, device),
+        precision=choose_precision("float32" if config.precision == "auto" else config.precision, device),
         perceptual=config.perceptual,
         adversarial=config.adversarial,
     )
@@ -171,7 +172,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
     if not has_component(config.run, "text_encoder"):
         texts = [*captions, *(lessons.sentences if lessons else ())]
         save_text(config.run, new_text_encoder(texts, TextEncoderConfig(), loop.seed))
-    encoded = _encode(config, load_generation_config(config.run), clips, report, captions=False)
+    encoded = _encode(config, training_settings(config), clips, report, captions=False)
     usable = set(encoded.clips)
     training, held_out = (
         [segment for clip in part if clip in usable for segment in segments_of(clip, encoded.cache.latents_path(clip))]
@@ -222,7 +223,7 @@ BUILDERS = {
 def encode_share(config: TrainConfig, clips: Split, world: World, report: Report) -> None:
     """Each process encodes its share of the clips; all then find all of them in the cache."""
     mine = Split(training=clips.training[world.rank :: world.size], held_out=clips.held_out[world.rank :: world.size])
-    _encode(config, load_generation_config(config.run), mine, report, max_bad=1.0)  # all are judged together
+    _encode(config, training_settings(config), mine, report, max_bad=1.0)  # all are judged together
     world.wait()
 
 

@@ -19,7 +19,7 @@ from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float
 from soradit.model.config import GenerationConfig
 from soradit.model.fitting import fit_autoencoder, fit_decoder
-from soradit.model.weights import save_autoencoder, save_generation_config, write_index
+from soradit.model.weights import save_autoencoder, write_index
 from soradit.report import Report
 from soradit.training.discriminator import DISCRIMINATOR_STAGES, AutoencoderGAN, Discriminator
 from soradit.training.guard import memory_guard
@@ -173,7 +173,6 @@ class AutoencoderObjective:
             mean, std = self._latent_statistics(tensors)
             config = replace(config, latent_mean=tuple(mean.tolist()), latent_std=tuple(std.tolist()))
         save_autoencoder(run, config, tensors)
-        save_generation_config(run, self.generation)
         write_index(run)
 
     @torch.no_grad()

@@ -35,7 +35,7 @@ def save_best(
 ) -> None:
     """``publish`` writes what is trained; the other parts are the run's. The folder appears whole."""
     with appearing(run / FOLDER) as folder:
-        for component in IDENTITY:
+        for component in (*IDENTITY, "scheduler"):
             copy_component(run, folder, component)
         publish(folder, tensors)
         (folder / ABOUT).write_text(json.dumps(best._asdict()))

@@ -270,6 +270,11 @@ def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfi
     return base, generation, asked
 
 
+def training_settings(config: TrainConfig) -> GenerationConfig:
+    """Size, frames and process to train with: the run's own, with what the command asked for."""
+    return _changed(load_generation_config(config.run), config)
+
+
 def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationConfig:
     """The weights' settings, with what the command asked for."""
     asked: dict[str, Any] = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}

@@ -66,9 +66,12 @@ LEFT_TO_WEIGHTS = ("process", "height", "width", "num_frames", "fps")
 
 
 def prepare_run(config: TrainConfig) -> None:
-    """Fill the run's folder with the weights to start from, less what is trained anew or no longer fits."""
-    base, generation, asked = base_and_settings(config)
-    is_fresh = _is_fresh(config, generation)
+    """Fill the run's folder with the weights to start from, less what is trained anew or no longer fits.
+
+    A transformer that stays as it is goes on generating as it did, whatever size and length its decoder is trained on.
+    """
+    base, own, asked = base_and_settings(config)
+    is_fresh = _is_fresh(config, own)
     outdated = {
         "transformer": {"transformer"} if is_fresh else set(),
         "vae": {"transformer", "vae"} if is_fresh else {"transformer"},
@@ -95,7 +98,8 @@ def prepare_run(config: TrainConfig) -> None:
     for component in NEEDED[config.component]:
         if not has_component(config.run, component):
             raise SoraditError(f"the weights {base} have no {component}: name others with --weights")
-    save_generation_config(config.run, asked)
+    keeps_transformer = config.component != "transformer" and has_component(config.run, "transformer")
+    save_generation_config(config.run, own if keeps_transformer else asked)
     write_index(config.run)
 
 

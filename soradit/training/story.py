@@ -6,10 +6,9 @@ import torch
 
 from soradit.device import choose_device, name_of
 from soradit.media.clips import Clip
-from soradit.model.config import load_generation_config
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
-from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig
+from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig, training_settings
 from soradit.training.distributed import World
 from soradit.training.estimate import flops_per_clip, peak_flops
 from soradit.training.objective import Objective
@@ -70,7 +69,7 @@ def tell_story(
 
 def _videos(config: TrainConfig, loop: LoopConfig, clips: int) -> dict[str, str]:
     """What a step sees of ``clips``."""
-    shown = load_generation_config(config.run)
+    shown = training_settings(config)
     times = loop.steps * loop.batch_size / clips
     return {
         "video": f"{shown.num_frames} frames of {shown.width}x{shown.height} at {shown.fps} fps",

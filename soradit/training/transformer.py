@@ -19,7 +19,7 @@ from soradit.model.dit import DiT
 from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.folder import LORA_FOLDER, fingerprint
 from soradit.model.lora import save_lora
-from soradit.model.weights import save_generation_config, save_transformer, write_index
+from soradit.model.weights import save_transformer, write_index
 from soradit.training.cache import Cache, Segment, read_text, segments_of
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
@@ -222,7 +222,6 @@ class TransformerObjective:
         else:
             save_transformer(run, self.model.config, tensors)
             save_familiar(run / "transformer", self.familiar)
-        save_generation_config(run, self.generation)
         write_index(run)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, with_new_refiner
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, renew_refiner
 from soradit.model.refiner import AT_ONCE, REFINER_WIDTHS, Refiner
 
 SMALL = AutoencoderConfig(widths=(32, 48, 64), latent_channels=16)
@@ -44,8 +44,8 @@ def test_it_is_the_same_everywhere_in_the_picture(refiner: Refiner) -> None:
     torch.testing.assert_close(moved[..., inside, :], refiner(VIDEO).roll(coarsest, dims=3)[..., inside, :])
 
 
-def test_each_scale_sees_further(refiner: Refiner) -> None:
-    """By two convolutions before and two after at the finest, and twice as far at each next one."""
+def test_each_scale_sees_further() -> None:
+    """In pixels: one convolution before all and one after, two at each scale on the way down, and two on the way up."""
 
     def seen(widths: tuple[int, ...]) -> int:
         torch.manual_seed(0)
@@ -56,21 +56,29 @@ def test_each_scale_sees_further(refiner: Refiner) -> None:
         refiner(video)[0, 0, 32, 96].sum().backward()
         assert video.grad is not None
         columns = video.grad.abs().sum((0, 1, 2, 4)).nonzero()
-        return int(columns.max() - columns.min())
+        return int(columns.max() - columns.min()) + 1
 
-    assert seen((4,)) < seen((4, 6)) < seen((4, 6, 8))
+    assert [seen((4,)), seen((4, 6)), seen((4, 6, 8))] == [18, 44, 92]
 
 
 def test_an_autoencoder_with_a_new_refiner_decodes_as_before() -> None:
-    before = Autoencoder(SMALL)
-    after = with_new_refiner(before)
-    assert after.config.refiner_widths == REFINER_WIDTHS
-    latents = torch.randn(1, 2, 2, 2, 16)
-    assert torch.equal(after.decode(latents), before.decode(latents))
-    torch.nn.init.normal_(after.decoder.refiner.to_pixels.weight)
-    anew = with_new_refiner(after)
-    assert torch.equal(anew.decode(latents), before.decode(latents))
-    assert not any(parameter.requires_grad for parameter in anew.parameters())
+    autoencoder, latents = Autoencoder(SMALL).requires_grad_(False), torch.randn(1, 2, 2, 2, 16)
+    before = autoencoder.decode(latents)
+    renew_refiner(autoencoder)
+    assert autoencoder.config.refiner_widths == REFINER_WIDTHS
+    assert torch.equal(autoencoder.decode(latents), before)
+    torch.nn.init.normal_(autoencoder.decoder.refiner.to_pixels.weight)
+    assert not torch.allclose(autoencoder.decode(latents), before)
+    assert torch.equal(autoencoder.preview(latents), before)
+    renew_refiner(autoencoder)
+    assert torch.equal(autoencoder.decode(latents), before)
+
+
+def test_latents_that_stand_around_those_shown_are_decoded_with_them() -> None:
+    autoencoder, latents = Autoencoder(SMALL).requires_grad_(False), torch.randn(1, 5, 2, 2, 16)
+    renew_refiner(autoencoder)
+    torch.nn.init.normal_(autoencoder.decoder.refiner.to_pixels.weight)
+    torch.testing.assert_close(autoencoder.decode(latents, slice(1, 3)), autoencoder.decode(latents)[:, 4:12])
 
 
 def test_a_token_that_cannot_be_halved_so_often_is_refused() -> None:

@@ -187,6 +187,7 @@ def test_a_run_goes_on_whose_metrics_are_gone(start: Start) -> None:
         ("transformer", {"transformer"}, set()),
         ("vae", {"vae"}, {"transformer"}),
         ("decoder", {"vae"}, set()),
+        ("refiner", {"vae"}, set()),
         ("text_encoder", {"text_encoder"}, {"transformer"}),
     ],
 )
@@ -235,6 +236,12 @@ def test_training_a_refiner_keeps_the_rest_of_the_autoencoder(start: Start, weig
     anew = start(run=tmp_path / "anew", component="refiner", weights=str(run), fresh=True)
     assert (anew / "vae" / TENSORS).read_bytes() == (run / "vae" / TENSORS).read_bytes()
     assert (again / "vae" / TENSORS).read_bytes() != (run / "vae" / TENSORS).read_bytes()
+
+
+def test_a_transformer_that_stays_generates_as_before(start: Start, weights: Path) -> None:
+    run = start(component="refiner", num_frames=8, height=32, width=32)
+    assert load_generation_config(run) == load_generation_config(weights)
+    assert "8 frames of 32x32" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_transformer_goes_on_with_latents_of_more_numbers(start: Start, weights: Path, tmp_path: Path) -> None:
@@ -385,12 +392,12 @@ def test_resume_from_a_checkpoint_by_path(start: Start, tmp_path: Path) -> None:
         ({"data": Path("nowhere")}, "nowhere: no such folder"),
         ({"weights": "nowhere"}, "no folder of weights at nowhere"),
         ({"resume": "nowhere"}, "nowhere is not a checkpoint"),
-        ({"component": "magic"}, "component magic is not known: use transformer, vae, decoder, text_encoder"),
+        ({"component": "magic"}, "component magic is not known: use transformer, vae, decoder, refiner, text_encoder"),
         ({"preset": "huge"}, "preset huge is not known: use tiny"),
         ({"process": "magic"}, "process magic is not known: use flow or noise"),
         ({"optimizer": "magic"}, "optimizer magic is not known: use adamw or muon"),
         ({"optimizer": "muon", "component": "vae"}, "--optimizer muon is for --component transformer"),
-        ({"adversarial": 0.1}, "--adversarial is for --component vae or decoder, not transformer"),
+        ({"adversarial": 0.1}, "--adversarial is for --component vae or decoder or refiner, not transformer"),
         ({"adversarial": -1.0, "component": "decoder"}, "--adversarial must be 0 or more, not -1.0"),
         ({"min_snr": 5.0}, "--min-snr is for process noise, not flow"),
         ({"prompts": ("a", "\udcff")}, "the prompt '.udcff' is not UTF-8"),
