@@ -19,7 +19,7 @@ from soradit.model.folder import find_weights, has_component
 from soradit.model.weights import load_autoencoder, load_encoder_only, load_text, load_transformer, save_text
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
-from soradit.training.autoencoder import AutoencoderObjective
+from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective
 from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig, training_settings
@@ -132,17 +132,23 @@ def _refiner(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
             report.note("a new refiner, which changes nothing at first")
         renew_refiner(model)
     model.decoder.refiner.requires_grad_(True)
-    return _reconstruction(model, config, loop, clips, report)
+    return _reconstruction(model, config, loop, clips, report, objective=RefinerObjective)
 
 
 def _reconstruction(
-    model: Autoencoder, config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
+    model: Autoencoder,
+    config: TrainConfig,
+    loop: LoopConfig,
+    clips: Split,
+    report: Report,
+    *,
+    objective: type[AutoencoderObjective] = AutoencoderObjective,
 ) -> AutoencoderObjective:
     sound = sound_clips([*clips.training, *clips.held_out], report)
     training = [clip for clip in clips.training if clip.path in sound]
     generation, device = training_settings(config), choose_device(config.device)
     latent_grid(generation, model.config.token_size)
-    return AutoencoderObjective(
+    return objective(
         model,
         training=training,
         held_out=[clip for clip in clips.held_out if clip.path in sound] or training,

@@ -32,6 +32,8 @@ GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
+TOKEN = 32
+"""Height and width in pixels that a token has, at most."""
 NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
@@ -39,6 +41,8 @@ MIN_LATENT_STD = 1e-4
 """Of clips that never change, whose latents can't be given unit variance."""
 
 Video = Float[Tensor, "b frames height width 3"]
+Part = Float[Tensor, "b shown y x 3"]
+"""Of a video, or all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,9 @@ class Batch:
 
 class AutoencoderObjective:
     """Reconstructs windows of ``generation.num_frames`` frames through slightly noisy latents."""
+
+    crop = CROP
+    latent_noise = MAX_LATENT_NOISE
 
     def __init__(
         self,
@@ -119,7 +126,9 @@ class AutoencoderObjective:
         """Each example's draws are its own, so that a batch is the same however it is shared out."""
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         randoms = {i: generator(self.seed, step, i) for i in range(self.batch_size)[part]}
-        videos = [_crop(self._window(self.training[indices[i]], random), random) for i, random in randoms.items()]
+        videos = [
+            _crop(self._window(self.training[indices[i]], random), self.crop, random) for i, random in randoms.items()
+        ]
         noises = [self._noise(videos[0].shape, random) for random in randoms.values()]
         return Batch(video=pinned(torch.stack(videos), self.device), noise=pinned(torch.stack(noises), self.device))
 
@@ -127,7 +136,7 @@ class AutoencoderObjective:
         """For the latents of a video of that shape, of an amount that is drawn too."""
         config = self.autoencoder.config
         grid = [pixels // unit for pixels, unit in zip(shape, config.token_size, strict=False)]
-        amount = MAX_LATENT_NOISE * torch.rand((), generator=random)
+        amount = self.latent_noise * torch.rand((), generator=random)
         return amount * torch.randn(*grid, config.latent_channels, generator=random)
 
     def clips(self, step: int) -> list[str]:
@@ -136,20 +145,24 @@ class AutoencoderObjective:
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         video = to_float(batch.video.to(self.device, non_blocking=True))
-        with autocast(self.device, self.precision):
-            latents = self.autoencoder.encoder(video)
-            # An example's own, so that it is the same in a part of a batch. Fitted latents have a mean of about zero.
-            power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
-            noised = latents + power.sqrt() * batch.noise.to(self.device, non_blocking=True)
-            reconstruction = self.autoencoder.decoder(noised)
-        loss = reconstruction_loss(reconstruction.float(), video)
+        reconstruction, video = self._reconstruct(video, batch.noise.to(self.device, non_blocking=True))
+        loss = reconstruction_loss(reconstruction, video)
         if self.extractor is not None:
-            seen, real = self.extractor(reconstruction.float(), step), self.extractor(video, step)
+            seen, real = self.extractor(reconstruction, step), self.extractor(video, step)
             loss = loss + self.perceptual * perceptual_loss(seen, real)
             if self.gan is not None:
                 discriminator = self.gan.discriminator
                 loss = loss + discriminator.loss(seen, real) + self.adversarial * discriminator.generator_loss(seen)
         return loss
+
+    def _reconstruct(self, video: Video, noise: Float[Tensor, "b t h w latent"]) -> tuple[Part, Part]:
+        """What is made of the video, and what should have been."""
+        with autocast(self.device, self.precision):
+            latents = self.autoencoder.encoder(video)
+            # An example's own, so that it is the same in a part of a batch. Fitted latents have a mean of about zero.
+            power = reduce(latents.detach().square(), "b t h w latent -> b 1 1 1 latent", "mean")
+            reconstruction = self.autoencoder.decoder(latents + power.sqrt() * noise)
+        return reconstruction.float(), video
 
     def evaluate(self, poll: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Reconstruction loss, and PSNR in dB, on fixed held-out windows without noise."""
@@ -183,7 +196,7 @@ class AutoencoderObjective:
         latents = []
         for index in draw_indices(self.seed, 0, min(NUM_STATISTICS_WINDOWS, len(self.training)), len(self.training)):
             random = generator(0, "statistics", index)
-            video = _crop(self._window(self.training[index], random), random)[None].to(self.device)
+            video = _crop(self._window(self.training[index], random), self.crop, random)[None].to(self.device)
             latents.append(published.encoder(to_float(video)).flatten(0, -2))
         flat = torch.cat(latents).cpu().double()
         deviation = flat.var(0).mean().sqrt().clamp_min(MIN_LATENT_STD)
@@ -203,10 +216,36 @@ class AutoencoderObjective:
         return torch.cat([window, window[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else window
 
 
-def _crop(video: UInt8[Tensor, "*b t height width 3"], random: torch.Generator) -> UInt8[Tensor, "*b t h w 3"]:
-    """A random part of the picture, the same one throughout."""
+class RefinerObjective(AutoencoderObjective):
+    """Refines what is decoded of windows, from latents as they are.
+
+    Tokens at a crop's borders are decoded without neighbours that others have: they only stand around what is refined.
+    """
+
+    crop = CROP + 2 * TOKEN
+    latent_noise = 0.0
+
+    def _reconstruct(self, video: Video, noise: Float[Tensor, "b t h w latent"]) -> tuple[Part, Part]:
+        with torch.no_grad():
+            draft = self.autoencoder.decoder.draft(self.autoencoder.encoder(video))
+        sizes = zip(video.shape[1:4], self.autoencoder.config.token_size, strict=True)
+        inside = (slice(None), *(_inside(size, token) for size, token in sizes))
+        with autocast(self.device, self.precision):
+            refined = self.autoencoder.decoder.refiner(draft[inside])
+        return refined.float(), video[inside]
+
+
+def _inside(size: int, token: int) -> slice:
+    """Without the outermost tokens, where that leaves any."""
+    return slice(token, size - token) if size > 2 * token else slice(None)
+
+
+def _crop(
+    video: UInt8[Tensor, "*b t height width 3"], size: int, random: torch.Generator
+) -> UInt8[Tensor, "*b t h w 3"]:
+    """A random part of the picture, of that height and width at most, the same one throughout."""
     height, width = video.shape[-3:-1]
-    h, w = min(CROP, height), min(CROP, width)
+    h, w = min(size, height), min(size, width)
     y = int(torch.randint(height - h + 1, (), generator=random))
     x = int(torch.randint(width - w + 1, (), generator=random))
     return video[..., y : y + h, x : x + w, :]

@@ -12,12 +12,12 @@ from soradit.media.clips import Clip, find_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import probe_video
 from soradit.media.writing import write_video
-from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, to_float
+from soradit.model.autoencoder import Autoencoder, AutoencoderConfig, renew_refiner, to_float
 from soradit.model.config import GenerationConfig
 from soradit.model.weights import load_autoencoder
 from soradit.report import Report
 from soradit.training import autoencoder
-from soradit.training.autoencoder import AutoencoderObjective, psnr, reconstruction_loss
+from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective, psnr, reconstruction_loss
 from soradit.training.config import LoopConfig
 from soradit.training.sound import sound_clips
 from soradit.training.state import TrainState
@@ -26,9 +26,11 @@ GENERATION = GenerationConfig(height=64, width=64, num_frames=16)
 SMALL = AutoencoderConfig(widths=(32, 48, 64), blocks_per_stage=1, latent_channels=16)
 
 
-def objective(clips: list[Clip], seed: int = 0) -> AutoencoderObjective:
+def objective(
+    clips: list[Clip], seed: int = 0, kind: type[AutoencoderObjective] = AutoencoderObjective
+) -> AutoencoderObjective:
     torch.manual_seed(0)
-    return AutoencoderObjective(
+    return kind(
         Autoencoder(SMALL),
         training=clips,
         held_out=clips[:2],
@@ -73,6 +75,24 @@ def test_windows_lie_within_what_a_clip_holds_whatever_its_header_says(tmp_path:
     training = objective([Clip(path=tmp_path / "a.flv", captions=("a test picture",))])
     for step in range(4):
         assert training.batch(step).video.shape == (2, 16, 64, 64, 3)
+
+
+def test_a_refiner_learns_from_tokens_that_have_all_their_neighbours(clips: Path) -> None:
+    training = objective(find_clips(clips), kind=RefinerObjective)
+    renew_refiner(training.autoencoder.requires_grad_(False))
+    video = torch.rand(1, 16, 96, 64, 3) * 2 - 1
+    whole = training.autoencoder.decode(training.autoencoder.encode(video))
+    refined, original = training._reconstruct(video, torch.ones(1, 4, 3, 2, 16))
+    assert torch.equal(original, video[:, 4:12, 32:64])
+    torch.testing.assert_close(refined.clamp(-1, 1), whole[:, 4:12, 32:64], atol=1e-5, rtol=0)
+    batch = training.batch(0)
+    assert not batch.noise.any()
+    training.autoencoder.decoder.refiner.requires_grad_(True)
+    training.loss(batch, 0).backward()
+    learning = {name for name, parameter in training.autoencoder.named_parameters() if parameter.grad is not None}
+    assert learning == {
+        f"decoder.refiner.{name}" for name, _ in training.autoencoder.decoder.refiner.named_parameters()
+    }
 
 
 def test_published_latents_have_unit_variance(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
