@@ -1,4 +1,4 @@
-"""A U-Net on decoded frames takes off what compression leaves behind, such as ringing around edges: step 13."""
+"""A U-Net on decoded frames, to take off what compression leaves behind, such as ringing around edges: step 13."""
 
 import itertools
 

@@ -32,8 +32,6 @@ GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
-TOKEN = 32
-"""Height and width in pixels that a token has, at most."""
 NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
@@ -57,7 +55,6 @@ class Batch:
 class AutoencoderObjective:
     """Reconstructs windows of ``generation.num_frames`` frames through slightly noisy latents."""
 
-    crop = CROP
     latent_noise = MAX_LATENT_NOISE
 
     def __init__(
@@ -88,6 +85,11 @@ class AutoencoderObjective:
         self.generation = generation
         self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
+
+    @property
+    def crop(self) -> int:
+        """Height and width in pixels, at most, of what an example reads of its window."""
+        return CROP
 
     @property
     def model(self) -> Autoencoder | AutoencoderGAN:
@@ -222,8 +224,11 @@ class RefinerObjective(AutoencoderObjective):
     Tokens at a crop's borders are decoded without neighbours that others have: they only stand around what is refined.
     """
 
-    crop = CROP + 2 * TOKEN
     latent_noise = 0.0
+
+    @property
+    def crop(self) -> int:
+        return CROP + 2 * max(self.autoencoder.config.token_size[1:])
 
     def _reconstruct(self, video: Video, noise: Float[Tensor, "b t h w latent"]) -> tuple[Part, Part]:
         with torch.no_grad():

@@ -6,8 +6,8 @@
 
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
-on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips read in buckets
-lie apart, in ``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
+on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips read in buckets lie apart, in
+``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
 """
 
 import hashlib
