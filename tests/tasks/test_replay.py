@@ -186,8 +186,8 @@ def test_info_of_a_long_video_looks_once_at_windows_of_one_length(
 ) -> None:
     looked_at = []
 
-    def cost(compute: Callable, length: int) -> tuple[float, int]:
-        looked_at.append(length)
+    def cost(compute: Callable, length: int, *shown: int) -> tuple[float, int]:
+        looked_at.append((length, shown))
         return 1e12, 0
 
     monkeypatch.setattr("soradit.model.cost.cost", cost)
