@@ -154,8 +154,8 @@ def _making(sizes: FullSize) -> list[str]:
 
 def _refined(config: AutoencoderConfig) -> str:
     """What follows the decoder's layers."""
-    widths = ", ".join(map(str, config.refiner_widths))
-    return f", which a U-Net of {widths} features refines" if widths else ""
+    width = config.refiner_width
+    return f", which convolutions of {width} features refine" if width else ""
 
 
 def _times(size: tuple[int, ...]) -> str:

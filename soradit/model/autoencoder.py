@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from soradit.media.patches import PatchSize, patchify, require_whole, unpatchify
 from soradit.model.config import AutoencoderConfig
 from soradit.model.norm import RMSNorm
-from soradit.model.refiner import REFINER_WIDTHS, Refiner
+from soradit.model.refiner import REFINER_WIDTH, Refiner
 
 MERGE: PatchSize = (1, 2, 2)
 """Between two stages, features of 2 x 2 neighbours become one."""
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList([_blocks(width, config.blocks_per_stage) for width in widths])
         self.split = nn.ModuleList([nn.Linear(above, 4 * below) for above, below in zip(widths, later, strict=False)])
         self.to_pixels = nn.Linear(widths[-1], 3 * math.prod(config.patch_size))
-        self.refiner = Refiner(config.refiner_widths) if config.refiner_widths else nn.Identity()
+        self.refiner = Refiner(config.refiner_width) if config.refiner_width else nn.Identity()
 
     @property
     def reach(self) -> int:
@@ -208,8 +208,8 @@ class Autoencoder(nn.Module):
 
 def renew_refiner(autoencoder: Autoencoder) -> None:
     """Give it a refiner that changes nothing yet, in place of its own if it has one."""
-    autoencoder.config = replace(autoencoder.config, refiner_widths=REFINER_WIDTHS)
-    autoencoder.decoder.refiner = Refiner(REFINER_WIDTHS)
+    autoencoder.config = replace(autoencoder.config, refiner_width=REFINER_WIDTH)
+    autoencoder.decoder.refiner = Refiner(REFINER_WIDTH)
 
 
 def to_float(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

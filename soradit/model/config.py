@@ -35,8 +35,8 @@ class AutoencoderConfig:
     blocks_per_stage: int = 1
     latent_channels: int = 128
     """Numbers per latent vector."""
-    refiner_widths: tuple[int, ...] = ()
-    """Features at each scale of what refines decoded pictures, from half their height and width down; () is nothing."""
+    refiner_width: int = 0
+    """Features of what refines decoded frames; 0 is nothing that does."""
     latent_mean: tuple[float, ...] | None = None
     """Per channel, over training clips; None until the autoencoder has been fitted."""
     latent_std: tuple[float, ...] | None = None
@@ -45,8 +45,10 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be three positive numbers, not {self.patch_size}")
-        if any(pixels % 2 ** len(self.refiner_widths) for pixels in self.token_size[1:]):
-            raise ValueError(f"refiner_widths {self.refiner_widths} are too many: tokens can't be halved so often")
+        if self.refiner_width < 0:
+            raise ValueError(f"refiner_width must be 0 or more, not {self.refiner_width}")
+        if self.refiner_width and any(pixels % 2 for pixels in self.token_size[1:]):
+            raise ValueError(f"a refiner takes tokens of even height and width, not {self.token_size[1:]}")
         for name in ("latent_mean", "latent_std"):
             if (numbers := getattr(self, name)) is not None and len(numbers) != self.latent_channels:
                 raise ValueError(f"{name} must be {self.latent_channels} numbers, not {len(numbers)}")

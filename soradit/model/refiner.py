@@ -1,6 +1,4 @@
-"""A U-Net on decoded frames, to take off what compression leaves behind, such as ringing around edges: step 13."""
-
-import itertools
+"""Convolutions on decoded frames, to take off what compression leaves behind, such as ringing around edges: step 13."""
 
 import torch
 import torch.nn.functional as F
@@ -8,45 +6,30 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+REFINER_WIDTH = 32
+"""Features of a new refiner."""
+LAYERS = 4
 SHRINK = 2
-"""By how much height and width are smaller at the first scale; each scale after it halves them again."""
-REFINER_WIDTHS = (24, 48, 96)
-"""Features at each scale of a new refiner."""
-AT_ONCE = 4
-"""Pictures; what is in between of 32 of 256x256 pixels leaves a processor's cache, and takes half as long again."""
-
-
-class ConvolutionBlock(nn.Module):
-    """Two convolutions whose result is added; the identity at initialisation (He et al. 2016, arXiv 1603.05027)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, kernel_size=3, padding=1)
-        self.second = nn.Conv2d(width, width, kernel_size=3, padding=1)
-        _silence(self.second)
-
-    def forward(self, x: Float[Tensor, "n width h w"]) -> Float[Tensor, "n width h w"]:
-        return x + self.second(F.silu(self.first(x)))
+"""By how much height and width of the features are smaller than the picture's."""
+AT_ONCE = 2
+"""Pictures; what is in between of 32 of 256x256 pixels leaves a processor's cache."""
 
 
 class Refiner(nn.Module):
-    """Adds to each frame what its surroundings, seen at several scales, say about it; the identity at initialisation.
+    """Adds to each frame what the 26 x 26 pixels around a place say about it; the identity at initialisation.
 
-    A U-Net (Ronneberger et al. 2015, arXiv 1505.04597), of residual blocks and with skips that are added, on pictures
-    whose pixels are folded into channels (Shi et al. 2016, arXiv 1609.05158). A frame is refined by itself.
+    Residual layers (He et al. 2016, arXiv 1603.05027) on pictures whose pixels are folded into channels (Shi et al.
+    2016, arXiv 1609.05158). A frame is refined by itself.
     """
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        """``widths`` are the features at each scale."""
+    def __init__(self, width: int) -> None:
         super().__init__()
-        folded, scales = 3 * SHRINK**2, list(itertools.pairwise(widths))
-        self.project = nn.Conv2d(folded, widths[0], kernel_size=3, padding=1)
-        self.down_blocks = nn.ModuleList([ConvolutionBlock(width) for width in widths])
-        self.down = nn.ModuleList([nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in scales])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in scales])
-        self.up_blocks = nn.ModuleList([ConvolutionBlock(fine) for fine, _ in scales])
-        self.to_pixels = nn.Conv2d(widths[0], folded, kernel_size=3, padding=1)
-        _silence(self.to_pixels)
+        folded = 3 * SHRINK**2
+        self.project = _convolution(folded, width)
+        self.layers = nn.ModuleList([_convolution(width, width) for _ in range(LAYERS)])
+        self.to_pixels = _convolution(width, folded)
+        for parameter in self.to_pixels.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, video: Float[Tensor, "b frames height width 3"]) -> Float[Tensor, "b frames height width 3"]:
         pictures = rearrange(video, "b t h w c -> (b t) c h w")
@@ -55,15 +38,11 @@ class Refiner(nn.Module):
 
     def _correction(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 height width"]:
         folded = F.pixel_unshuffle(pictures, SHRINK).contiguous(memory_format=torch.channels_last)
-        x, finer = self.down_blocks[0](self.project(folded)), []
-        for down, block in zip(self.down, self.down_blocks[1:], strict=True):
-            finer.append(x)
-            x = block(down(x))
-        for up, block in zip(reversed(self.up), reversed(self.up_blocks), strict=True):
-            x = block(up(x) + finer.pop())
-        return F.pixel_shuffle(self.to_pixels(x), SHRINK)
+        x = self.project(folded)
+        for layer in self.layers:
+            x = x + layer(F.silu(x))
+        return F.pixel_shuffle(self.to_pixels(F.silu(x)), SHRINK)
 
 
-def _silence(convolution: nn.Conv2d) -> None:
-    for parameter in convolution.parameters():
-        nn.init.zeros_(parameter)
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)

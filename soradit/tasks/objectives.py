@@ -127,7 +127,7 @@ def _decoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report
 def _refiner(config: TrainConfig, loop: LoopConfig, clips: Split, report: Report) -> Objective:
     """What the decoder ends with alone: latents stay what they are, and what is refined, too."""
     model = load_autoencoder(config.run)
-    if config.fresh or not model.config.refiner_widths:
+    if config.fresh or not model.config.refiner_width:
         if not list_checkpoints(config.run):
             report.note("a new refiner, which changes nothing at first")
         renew_refiner(model)
