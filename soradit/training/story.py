@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from soradit.device import choose_device, name_of
 from soradit.media.clips import Clip
@@ -35,15 +36,12 @@ def tell_story(
         training, held_out = objective.training.clips, objective.held_out.clips
     device = choose_device(config.device)
     precision = getattr(objective, "precision", torch.float32)
-    parameters = list(objective.model.parameters())
-    of_all = sum(p.numel() for p in parameters) / 1e6
-    trained = sum(p.numel() for p in parameters if p.requires_grad) / 1e6
     originals = sum(not clip.mirrored for clip in training)
     apart = len(set(held_out).difference(training)) or "none"
     folders = " and ".join(str(folder) for folder in (config.data, config.held_out) if folder is not None)
     facts = {
         "component": config.component,
-        "parameters": f"{trained:.1f} M parameters" + (f" trained of {of_all:.1f} M" if trained < of_all else ""),
+        "parameters": _parameters(objective.model),
         "began with": _beginning(config, fresh),
         "clips": f"{originals}{and_mirrored(config.flip)} to train on, {apart} held out, in {folders}",
         **(_texts(config.paraphrases, loop) if config.paraphrases else _videos(config, loop, len(training))),
@@ -65,6 +63,16 @@ def tell_story(
         trivial_loss=trivial_losses(objective.process, objective.held_out_power()),
         prompts=_prompts(config, held_out),
     )
+
+
+def _parameters(model: nn.Module) -> str:
+    of_all = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{_millions(trained)} parameters" + (f" trained of {_millions(of_all)}" if trained < of_all else "")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.{1 if count >= 1e6 else 2}f} M"
 
 
 def _videos(config: TrainConfig, loop: LoopConfig, clips: int) -> dict[str, str]:
