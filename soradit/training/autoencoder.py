@@ -32,6 +32,8 @@ GRADIENT_WEIGHT = 0.5
 """Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
+CROP_STEP = 16
+"""Pixels: crops begin where macroblocks do. Colour is stored for 2 x 2 pixels, and a whole picture's tokens fit those."""
 NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
@@ -251,8 +253,8 @@ def _crop(
     """A random part of the picture, of that height and width at most, the same one throughout."""
     height, width = video.shape[-3:-1]
     h, w = min(size, height), min(size, width)
-    y = int(torch.randint(height - h + 1, (), generator=random))
-    x = int(torch.randint(width - w + 1, (), generator=random))
+    y = CROP_STEP * int(torch.randint((height - h) // CROP_STEP + 1, (), generator=random))
+    x = CROP_STEP * int(torch.randint((width - w) // CROP_STEP + 1, (), generator=random))
     return video[..., y : y + h, x : x + w, :]
 
 

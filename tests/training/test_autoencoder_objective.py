@@ -1,5 +1,6 @@
 """What the autoencoder learns from: windows that depend on the step alone, and statistics for its latents."""
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,14 @@ def test_windows_lie_within_what_a_clip_holds_whatever_its_header_says(tmp_path:
     training = objective([Clip(path=tmp_path / "a.flv", captions=("a test picture",))])
     for step in range(4):
         assert training.batch(step).video.shape == (2, 16, 64, 64, 3)
+
+
+def test_crops_begin_where_macroblocks_do() -> None:
+    rows, columns = torch.meshgrid(torch.arange(200), torch.arange(176), indexing="ij")
+    video = torch.stack([rows, columns, rows], dim=-1)[None].to(torch.uint8)
+    random = torch.Generator().manual_seed(0)
+    corners = {tuple(autoencoder._crop(video, 128, random)[0, 0, 0, :2].tolist()) for _ in range(200)}
+    assert corners == set(itertools.product(range(0, 73, 16), range(0, 49, 16)))
 
 
 def test_a_refiner_learns_from_tokens_that_have_all_their_neighbours(clips: Path) -> None:
