@@ -33,7 +33,7 @@ GRADIENT_WEIGHT = 0.5
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
 CROP_STEP = 16
-"""Pixels: crops begin where macroblocks do. Colour is stored for 2 x 2 pixels, and a whole picture's tokens fit those."""
+"""Pixels; crops begin where macroblocks do: colour is stored for 2 x 2 pixels, and whole pictures' tokens fit those."""
 NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
