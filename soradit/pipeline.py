@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from einops import repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from soradit.beginning import go_on, known_latents
 from soradit.device import autocast, choose_device, choose_precision, is_out_of_memory, name_of
 from soradit.diffusion.process import PROCESSES, timestep_grid
 from soradit.diffusion.sampler import (
@@ -24,7 +24,7 @@ from soradit.diffusion.sampler import (
     with_guidance,
 )
 from soradit.errors import SoraditError
-from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
+from soradit.model.autoencoder import Autoencoder, to_uint8
 from soradit.model.config import (
     MAX_TOKENS,
     GenerationConfig,
@@ -246,24 +246,16 @@ class Pipeline:
         if requests[0].start is None:
             return None
         with self._at_work(self.autoencoder):
-            return torch.cat([self._known_of(request.start) for request in requests if request.start is not None])
-
-    def _known_of(self, start: UInt8[np.ndarray, "T H W 3"]) -> Float[Tensor, "1 t h w c"]:
-        held, size = self._held(start), self._token_frames
-        if len(start) < size:  # an image stands still, also for the frames around its latent
-            frames = repeat(start[-1], "h w c -> t h w c", t=3 * size)
-        else:
-            frames = start[-min(len(start) // size, held + self._window) * size :]
-        video = to_float(torch.from_numpy(frames).to(self.device))
-        latents = self.autoencoder.encode(video[None]).float()
-        return latents[:, :held] if len(start) < size else latents[:, -held:]
+            starts = [request.start for request in requests if request.start is not None]
+            return torch.cat([known_latents(self.autoencoder, start, window=self._window) for start in starts])
 
     def _video(self, request: Request, latents: Float[Tensor, "t h w c"]) -> Video:
         settings, start = self.settings_of(request), request.start
         with self.report.phase("decoding"):
             frames = self.decode(latents)
         if start is not None and len(start) >= self._token_frames:
-            frames = go_on(start, frames, overlap=self._held(start) * self._token_frames)
+            held = held_latents(len(start), self._token_frames, self._window)
+            frames = go_on(start, frames, overlap=held * self._token_frames)
         precision = name_of(self.precision)
         return Video(frames=frames, request=request, settings=settings, weights=self.identity, precision=precision)
 
@@ -284,20 +276,8 @@ class Pipeline:
     def _window(self) -> int:
         return self.defaults.window(self._token_frames)
 
-    def _held(self, start: np.ndarray) -> int:
-        return held_latents(len(start), self._token_frames, self._window)
-
     def _kind(self, request: Request) -> tuple[GenerationConfig, int | None, int]:
         """What requests must have in common to be denoised together, and how many of them may be."""
         t, h, w = self.grid(request)
         fitting = 1 if self.device.type == "cpu" else max(1, MAX_TOKENS // (min(t, self._window) * h * w))
         return self.settings_of(request), None if request.start is None else len(request.start), fitting
-
-
-def go_on(
-    start: UInt8[np.ndarray, "T H W 3"], frames: UInt8[np.ndarray, "N H W 3"], *, overlap: int
-) -> UInt8[np.ndarray, "M H W 3"]:
-    """Join frames to a video whose last ``overlap`` frames are their first, fading from the one to the other."""
-    share = ((np.arange(overlap) + 1) / (overlap + 1))[:, None, None, None]
-    faded = (1 - share) * start[-overlap:] + share * frames[:overlap]
-    return np.concatenate([start[:-overlap], faded.round().astype(np.uint8), frames[overlap:]])

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from soradit.beginning import go_on
 from soradit.errors import SoraditError
 from soradit.media.video import read_video
 from soradit.model.autoencoder import to_float, to_uint8
 from soradit.model.config import MAX_TOKENS, GenerationConfig, latent_grid
 from soradit.model.familiar import Familiar
 from soradit.model.slices import DECODED_AT_ONCE, slices
-from soradit.pipeline import Pipeline, go_on
+from soradit.pipeline import Pipeline
 from soradit.video import Request, Video
 
 TOKEN = (4, 32, 32)
