@@ -12,7 +12,7 @@ LAYERS = 4
 SHRINK = 2
 """By how much height and width of the features are smaller than the picture's."""
 AT_ONCE = 2
-"""Pictures; what is in between of 32 of 256x256 pixels leaves a processor's cache."""
+"""Pictures; what is in between of 32 of 256x256 pixels leaves a processor's cache, and takes 2.7 times as long."""
 
 
 class Refiner(nn.Module):
