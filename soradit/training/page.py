@@ -75,6 +75,8 @@ class Story:
     """By fifths of t: held-out loss of a model that knows nothing but how large latents are."""
     prompts: list[str] = field(default_factory=list)
     """Of the samples."""
+    asks_for_texture: bool = False
+    """Beside pixels, which alone are what held-out loss is of."""
 
 
 def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> None:
@@ -82,7 +84,7 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     going_on = rows and rows[-1]["step"] < story.steps
     sections = [
         f"<h1>{safe(story.title)}</h1>",
-        f'<p class="verdict">{safe(verdict(rows, story.steps, best_of(run).step))}</p>',
+        f'<p class="verdict">{safe(verdict(rows, story, best_of(run).step))}</p>',
         f"<p>As of {datetime.now():%Y-%m-%d %H:%M}, after {in_words(sum_of(rows, 'seconds'))} of steps.</p>",
         f'<div class="charts">{"".join(_charts(rows, story, batch_size))}</div>',
         _samples(run, story.prompts),
@@ -94,22 +96,25 @@ def write_page(run: Path, rows: list[Row], story: Story, *, batch_size: int) -> 
     write_whole(run / PAGE, page(story.title, _STYLE, body, refresh_seconds=refresh_seconds))
 
 
-def verdict(rows: list[Row], steps: int, best_kept: int = 0) -> str:
+def verdict(rows: list[Row], story: Story, best_kept: int = 0) -> str:
     """Where the run stands, in a few sentences; ``best_kept`` is the step of what is in ``best/``, if any."""
     if not rows:
         return "No step yet."
     done = int(rows[-1]["step"])
-    words = [f"Step {done} of {steps}." if steps else f"Step {done}."]
+    words = [f"Step {done} of {story.steps}." if story.steps else f"Step {done}."]
     held_out = series(rows, "held_out_loss")
     if held_out:
         best_step, best = min(held_out, key=lambda point: point[1])
         last_step, last = held_out[-1]
         words.append(f"Held-out loss {last:.4f} at step {last_step:.0f}.")
         if last > 1.01 * best:
-            words.append(
-                f"It was lowest at step {best_step:.0f} ({best:.4f}) and has risen by {last / best - 1:.0%} since: "
-                "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
+            why = (
+                "it is of pixels alone, and asking for texture raises it."
+                if story.asks_for_texture
+                else "the model is learning its clips by heart. Fewer steps, or more clips, would serve better."
             )
+            risen = f"has risen by {last / best - 1:.0%} since"
+            words.append(f"It was lowest at step {best_step:.0f} ({best:.4f}) and {risen}: {why}")
             if best_kept:
                 words.append(f"The weights of step {best_kept} are in {BEST}/.")
         elif last < held_out[0][1]:
@@ -138,14 +143,16 @@ def series(rows: list[Row], name: str) -> Points:
 def _charts(rows: list[Row], story: Story, batch_size: int) -> list[str]:
     loss = series(rows, "loss")
     pace = [(row["step"], batch_size / row["seconds"]) for row in rows if row.get("seconds", 0) > 0]
+    losses = [
+        Line(name="each step", points=loss, color=BLUE, faint=True),
+        Line(name="average", points=smoothed(loss), color=BLUE),
+    ]
+    held_out = Line(name="held out", points=series(rows, "held_out_loss"), color=ORANGE)
     charts = [
-        line_chart(
-            "Loss",
-            [
-                Line(name="each step", points=loss, color=BLUE, faint=True),
-                Line(name="average", points=smoothed(loss), color=BLUE),
-                Line(name="held out", points=series(rows, "held_out_loss"), color=ORANGE),
-            ],
+        *(
+            [line_chart("Loss", losses), line_chart("Held-out loss, pixels alone", [held_out])]
+            if story.asks_for_texture
+            else [line_chart("Loss", [*losses, held_out])]
         ),
         *_by_timestep(rows, story.trivial_loss),
         line_chart("Gradient norm", [_one("gradient norm", smoothed(series(rows, "gradient_norm")))], from_zero=True),

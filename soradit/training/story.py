@@ -52,7 +52,8 @@ def tell_story(
     }
     title = f"{config.run.resolve().name}: training the {config.component.replace('_', ' ')}"
     if not isinstance(objective, TransformerObjective):
-        return Story(title=title, steps=loop.steps, facts=facts)
+        asks_for_texture = bool(config.perceptual or config.adversarial)
+        return Story(title=title, steps=loop.steps, facts=facts, asks_for_texture=asks_for_texture)
     flops = flops_per_clip(objective.model.config, objective.shape, lora=config.lora)
     return Story(
         title=title,

@@ -83,7 +83,15 @@ def test_a_process_that_does_not_write_leaves_no_file(tmp_path: Path) -> None:
 )
 def test_the_verdict_says_where_the_run_stands(losses: list[float], said: str) -> None:
     rows = [{"step": float(i), "loss": 1.0, "held_out_loss": loss} for i, loss in enumerate(losses, 1)]
-    assert re.search(said, verdict(rows, 3))
+    assert re.search(said, verdict(rows, Story(steps=3)))
+
+
+def test_texture_is_not_taken_for_learning_by_heart(tmp_path: Path) -> None:
+    rows = [{"step": float(i), "loss": 1.0, "held_out_loss": loss} for i, loss in enumerate((3.0, 1.0, 2.0), 1)]
+    story = Story(steps=3, asks_for_texture=True)
+    assert "risen by 100% since: it is of pixels alone" in verdict(rows, story)
+    write_page(tmp_path, rows, story, batch_size=4)
+    assert "Held-out loss, pixels alone" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("waited", "is_told"), [(0.004, False), (0.3, True)])
@@ -92,7 +100,7 @@ def test_waiting_for_data_is_told_where_it_costs_something(waited: float, is_tol
         {"step": 1.0, "seconds": 0.5, "waited_seconds": 0.0},
         {"step": 2.0, "seconds": 0.5, "waited_seconds": waited},
     ]
-    assert ("it spent 30% waiting for data" in verdict(rows, 2)) == is_told
+    assert ("it spent 30% waiting for data" in verdict(rows, Story(steps=2))) == is_told
 
 
 def test_the_page_stands_alone_and_escapes_what_strangers_wrote(tmp_path: Path) -> None:
