@@ -37,7 +37,7 @@ from soradit.video import Request, Video
 FIELDS: dict[str, Any] = {field.name: field.type for field in fields(GenerationConfig)}
 Seen = tuple[Look, tuple[float, float]]
 """What evaluate measures of a clip, and how it drifts: (to the right, down)."""
-SHOWN = ("guidance", "motion_guidance", "guidance_from", "guidance_until", "steps", "shift")
+SHOWN = ("guidance", "guidance_from", "guidance_until", "steps", "shift")
 
 
 def main() -> None:

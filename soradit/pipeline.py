@@ -233,13 +233,7 @@ class Pipeline:
 
         if settings.guidance == 1:
             return predict
-        return with_guidance(
-            predict,
-            settings.guidance,
-            motion=settings.motion_guidance,
-            since=settings.guidance_from,
-            until=settings.guidance_until,
-        )
+        return with_guidance(predict, settings.guidance, since=settings.guidance_from, until=settings.guidance_until)
 
     def _noise(self, requests: list[Request]) -> Float[Tensor, "b t h w c"]:
         """Each from its own seed, on the CPU, so that neither neighbours nor the device matter."""

@@ -128,10 +128,6 @@ def _transforming(sizes: FullSize) -> list[str]:
     ]
 
 
-def _on_motion(factor: float) -> str:
-    return "" if factor == 1 else f", and what moves is guided {factor:g} times as much"
-
-
 def _making(sizes: FullSize) -> list[str]:
     """Steps 11 to 14."""
     g, a = sizes.generation, sizes.autoencoder.config
@@ -140,7 +136,7 @@ def _making(sizes: FullSize) -> list[str]:
     target = {"flow": "the velocity, latents minus noise", "noise": "the noise"}[g.process]
     guided = (
         f"; guidance {g.guidance:g} from t = {g.guidance_from:g} to {g.guidance_until:g}, where each step takes a "
-        f"second prediction, without the prompt{_on_motion(g.motion_guidance)}"
+        "second prediction, without the prompt"
         if g.guidance != 1
         else ""
     )

@@ -13,7 +13,6 @@ LABELS = {
     "negative": "negative prompt",
     "start": "hash of its beginning",
     "process": "diffusion process",
-    "motion_guidance": "guidance of motion",
     "guidance_from": "guidance begins at",
     "guidance_until": "guidance ends at",
     "shift": "spacing of steps",
@@ -63,8 +62,6 @@ def info(
 
 def _in_words(name: str, value: object) -> str:
     match name, value:
-        case "motion_guidance", float():
-            return "as of all else" if value == 1 else f"{value:g} times as much"
         case "guidance_from" | "guidance_until", float():
             return f"{value:.0%} of the way from noise to video"
         case "shift", float():

@@ -35,24 +35,19 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
-def with_guidance(
-    predict: Predict, guidance: float, *, motion: float = 1.0, since: float = 0.0, until: float = 1.0
-) -> Predict:
+def with_guidance(predict: Predict, guidance: float, *, since: float = 0.0, until: float = 1.0) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, equation 6, with guidance = w + 1).
 
     ``predict`` predicts for a batch of prompts, and for one twice as long: then with the negative (or empty) ones
-    behind them. On what moves, which is what differs from the mean over time, w acts ``motion`` times as much. Before
-    t = ``since`` and from ``until`` on the prompts alone are asked: guidance does harm where all is noise, and near the
-    clean end it is largely unnecessary (Kynkäänniemi et al. 2024, arXiv 2404.07724, section 4).
+    behind them. Before t = ``since`` and from ``until`` on the prompts alone are asked: guidance does harm where all is
+    noise, and near the clean end it is largely unnecessary (Kynkäänniemi et al. 2024, arXiv 2404.07724, section 4).
     """
 
     def guided(x: Latents, t: Times) -> Latents:
         if (since > 0 or until < 1) and not since <= float(t[0]) < until:  # to look at t is to wait for the device
             return predict(x, t)
         positive, negative = predict(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
-        says = positive - negative
-        moves = says - says.mean(dim=1, keepdim=True)
-        return positive + (guidance - 1) * (says + (motion - 1) * moves)
+        return torch.lerp(negative, positive, guidance)
 
     return guided
 

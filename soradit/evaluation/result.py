@@ -71,9 +71,8 @@ class Protocol:
             f"protocol {self.version}: {self.weights} ({self.weights_fingerprint}), {self.held_out_clips} clips "
             f"generated against {self.held_out_clips} held out of {self.data}, {self.training_clips} to train on; "
             f"{s.width}x{s.height}, {s.num_frames} frames at {s.fps} fps; {s.process} {s.sampler}, {s.steps} steps, "
-            f"guidance {s.guidance:g} from {s.guidance_from:g} to {s.guidance_until:g}, of motion "
-            f"{s.motion_guidance:g} times as much, shift {s.shift:g}, {self.precision}; {network}; "
-            f"soradit {self.soradit}"
+            f"guidance {s.guidance:g} from {s.guidance_from:g} to {s.guidance_until:g}, shift {s.shift:g}, "
+            f"{self.precision}; {network}; soradit {self.soradit}"
         )
 
 

@@ -71,8 +71,6 @@ class GenerationConfig:
     steps: int = 20
     guidance: float = 3.0
     """1 is none."""
-    motion_guidance: float = 1.0
-    """How many times as much of it acts on what moves; 1 is as much as on all else."""
     guidance_from: float = 0.0
     """Guidance acts from this t on; above 0, what is made of pure noise is what the prompt alone says."""
     guidance_until: float = 1.0
@@ -100,9 +98,8 @@ class GenerationConfig:
         for name in ("guidance_from", "guidance_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        for name in ("guidance", "motion_guidance"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} must be a number, not {getattr(self, name)}")
+        if not math.isfinite(self.guidance):
+            raise UsageError(f"guidance must be a number, not {self.guidance}")
 
     def window(self, token_frames: int) -> int:
         """Latent frames that the transformer was trained to see at once."""
