@@ -34,6 +34,7 @@ class ExampleShape:
         return t * h * w
 
 
+@cache
 def flops_per_clip(config: DiTConfig, shape: ExampleShape, *, lora: int | None = None) -> float:
     """Floating-point operations, forward and backward, that a clip's matrix products take; counted on meta tensors.
 
