@@ -1,13 +1,22 @@
-"""What a computation costs, found by running it on the meta device: tensors that have shapes and no numbers."""
+"""What tensors take, and what a computation on them costs, found on meta tensors: they have shapes and no numbers."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+
+def num_parameters(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def num_bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def cost(compute: Callable[..., object], *arguments: object) -> tuple[int, int]:

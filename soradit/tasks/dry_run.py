@@ -12,6 +12,7 @@ from soradit.device import choose_device, choose_precision
 from soradit.errors import SoraditError, UsageError
 from soradit.media.clips import split_clips
 from soradit.model.config import latent_grid, load_autoencoder_config, load_generation_config
+from soradit.model.cost import num_bytes, num_parameters
 from soradit.model.weights import load_text
 from soradit.report import Report
 from soradit.tasks.check import check
@@ -26,6 +27,7 @@ from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import checkpoint_to_resume, describe_run, prepare_run
 from soradit.training.snapshots import LENGTHS
 from soradit.training.sound import require_few_bad
+from soradit.training.state import trained_parameters
 from soradit.training.story import and_mirrored
 
 GB = 1e9
@@ -129,17 +131,16 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
     shape = ExampleShape(
         latents=(*grid, dit.latent_channels), text=(text.max_tokens, text.text_dim), pooled=text.pooled_dim
     )
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    beside = psutil.Process().memory_info().rss - weights if device.type == "cpu" else 0
+    beside = psutil.Process().memory_info().rss - num_bytes(model.parameters()) if device.type == "cpu" else 0
     model = as_trained(model, config)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = num_parameters(trained_parameters(model).values())
     published = sum(file.stat().st_size for file in config.run.rglob("*") if file.is_file())
     seconds = step_seconds(dit, shape, loop, device=device, precision=precision, lora=config.lora)
     return Estimate(
         clips=clips,
         flip=config.flip,
         held_out=held_out,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=num_parameters(model.parameters()),
         trained_parameters=trained,
         tokens=shape.num_tokens,
         flops_per_step=loop.batch_size * flops_per_clip(dit, shape, lora=config.lora),

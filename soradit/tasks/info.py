@@ -56,6 +56,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     import torch
 
     from soradit.diffusion.process import timestep_grid
+    from soradit.model.cost import num_bytes
     from soradit.model.slices import slices
     from soradit.pipeline import Pipeline
     from soradit.video import Request
@@ -81,7 +82,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
 
     predicting = _cost_of_each(predict, [(window.stop - window.start,) for window in windows])
     decoding = _cost_of_each(decode, [(part.stop - part.start, part.shown.start, part.shown.stop) for part in parts])
-    weights = sum(p.numel() * p.element_size() for model in (transformer, autoencoder) for p in model.parameters())
+    weights = num_bytes(transformer.parameters()) + num_bytes(autoencoder.parameters())
     frames = settings.num_frames * settings.height * settings.width * 3
     return {
         "video": f"{settings.width}x{settings.height}, {settings.num_frames} frames, {settings.steps} steps",

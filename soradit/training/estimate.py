@@ -11,11 +11,11 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from soradit.device import autocast, synchronize
-from soradit.model.cost import PeakBytes
+from soradit.model.cost import PeakBytes, num_bytes
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
 from soradit.training.config import LoopConfig
-from soradit.training.state import TrainState
+from soradit.training.state import TrainState, trained_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ def peak_bytes(model: DiT, shape: ExampleShape, batch_size: int, precision: torc
         with autocast(torch.device("cpu"), precision):
             loss = _loss(model, shape, batch_size)
         loss.backward()
-    of_weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    of_trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    of_weights, of_trained = num_bytes(model.parameters()), num_bytes(trained_parameters(model).values())
     return live.peak + of_weights + 3 * of_trained  # the average, and AdamW's two
 
 

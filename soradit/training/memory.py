@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 from soradit.device import choose_device, choose_precision
+from soradit.model.cost import num_bytes
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.lora import add_lora
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.estimate import ExampleShape, peak_bytes
 from soradit.training.objective import Objective
 from soradit.training.snapshots import LENGTHS
+from soradit.training.state import trained_parameters
 from soradit.training.transformer import TransformerObjective
 
 
@@ -25,9 +27,8 @@ def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, sha
     part = loop.batch_size // loop.accumulate
     model = as_trained(DiT(dit), config)
     tracked = len(LENGTHS) if loop.snapshots else 0
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     precision = choose_precision(config.precision, choose_device(config.device))
-    return peak_bytes(model, shape, part, precision) + tracked * trained
+    return peak_bytes(model, shape, part, precision) + tracked * num_bytes(trained_parameters(model).values())
 
 
 def memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from soradit.device import choose_device, name_of
 from soradit.media.clips import Clip
+from soradit.model.cost import num_parameters
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
 from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig, training_settings
@@ -15,6 +16,7 @@ from soradit.training.estimate import flops_per_clip, peak_flops
 from soradit.training.objective import Objective
 from soradit.training.page import Story
 from soradit.training.samples import Samples
+from soradit.training.state import trained_parameters
 from soradit.training.transformer import TransformerObjective, trivial_losses
 
 
@@ -67,8 +69,7 @@ def tell_story(
 
 
 def _parameters(model: nn.Module) -> str:
-    of_all = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    of_all, trained = num_parameters(model.parameters()), num_parameters(trained_parameters(model).values())
     return f"{_millions(trained)} parameters" + (f" trained of {_millions(of_all)}" if trained < of_all else "")
 
 
