@@ -475,6 +475,7 @@ def test_a_prompt_seen_before_needs_no_transformers(generate: Callable, weights:
         assert done.stdout.splitlines() == [str(output), needs], done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_another_process_embeds_a_prompt_never_seen(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -123,7 +123,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *({"component": name} for name in COMPONENTS),
         {"optimizer": "muon"},
         ADVERSARIAL,
-        *FRESH,
+        *(pytest.param(options, marks=pytest.mark.slow) for options in FRESH),
         PARAPHRASES,
     ],
 )

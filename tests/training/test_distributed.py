@@ -137,7 +137,7 @@ def alone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("shard", [False, True])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_processes_train_as_one_does(tmp_path: Path, alone: Path, shard: bool, accumulate: int) -> None:
     config = LoopConfig(**{**vars(CONFIG), "accumulate": accumulate})
     assert run_in_two(tmp_path / "two", config, shard=shard) == [0, 0]
