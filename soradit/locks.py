@@ -13,14 +13,14 @@ except ImportError:  # Windows: two processes may do the same work, and still wr
 
 
 @contextmanager
-def locked(file: IO[bytes], place: int = 0) -> Iterator[None]:
-    """Wait for a byte, and hold it."""
+def locked(file: IO[bytes]) -> Iterator[None]:
+    """Wait for the first byte, and hold it."""
     if fcntl:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
     try:
         yield
     finally:
-        unlock(file, place)
+        unlock(file, 0)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ _PHASE_ANGLE = {"crescent": 0.72, "half": 0.0, "full": -1.0}  # where the termin
 class Stars:
     """A field of stars that turns slowly about a pole, drawn with bilinear weights."""
 
-    def __init__(self, scene: Scene, camera: Camera, shape: tuple[int, int]) -> None:
+    def __init__(self, scene: Scene, shape: tuple[int, int]) -> None:
         generator = np.random.default_rng((scene.seed, 2))
         height, width = shape
         count = int(generator.uniform(300, 900))

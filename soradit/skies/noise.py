@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 SIZE = 512  # texels a side of every texture
+NUM_LEVELS = 5  # of a pyramid
 
 
 def spectral(generator: np.random.Generator, *, slope: float, low: float = 1.0, stretch: float = 1.0) -> np.ndarray:
@@ -56,10 +57,10 @@ def halve(textures: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(textures[:, ::2, ::2])
 
 
-def pyramid(textures: np.ndarray, num_levels: int = 5) -> list[torch.Tensor]:
+def pyramid(textures: np.ndarray) -> list[torch.Tensor]:
     """Mip levels (Williams 1983) of (C, N, N), finest first, ready for ``lookup``."""
     levels = [wrap_border(textures)]
-    for _ in range(num_levels - 1):
+    for _ in range(NUM_LEVELS - 1):
         textures = halve(textures)
         levels.append(wrap_border(textures))
     return levels

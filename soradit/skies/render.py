@@ -175,7 +175,7 @@ class _Stage:
 
     def _prepare_night(self) -> None:
         scene = self.scene
-        self.stars = night.Stars(scene, self.camera, self.shape) if scene.stars else None
+        self.stars = night.Stars(scene, self.shape) if scene.stars else None
         self.moon = night.moon_light(scene, self.camera) if scene.moon != "none" else None
         self.aurora = night.Aurora(scene, self.camera) if scene.aurora else None
         self.meteors = night.ShootingStars(scene, self.shape) if scene.shooting_star else None

@@ -31,6 +31,7 @@ def check(
     max_bad: float,
     buckets: bool = False,
     keep_damaged: bool = False,
+    split: bool = True,
     sheet: Path | None = None,
     overwrite: bool = False,
     report: Report | None = None,
@@ -38,7 +39,7 @@ def check(
     """Yield a row a file, then tell the report what they add up to, and write ``sheet``, a page of thumbnails.
 
     ``overrides`` are the height, width, num_frames and fps to train at, where they are not the weights' own; with
-    ``buckets`` and ``keep_damaged``, as ``encode`` takes them.
+    ``buckets`` and ``keep_damaged``, as ``encode`` takes them. With ``split``, some of the clips are to be held out.
 
     Raises SoraditError before the first row for what can't be asked; after the last one when nothing survives, more
     than ``max_bad`` (a share) of the files can't be used for another reason than their length, or ``soradit train``
@@ -65,6 +66,8 @@ def check(
         _write_sheet(sheet, str(folder), _totals(rows), [_card(row) for row in rows])
         report.note(f"thumbnails are in {sheet}")
     _require_good(rows, survey, config, max_bad=max_bad)
+    if split:
+        _require_both_sides(rows, config)
 
 
 def _check_clips(
@@ -159,6 +162,10 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
         raise SoraditError(f"train refuses this folder; the first reason: {survey.problems[0].message}")
     if num_bad > max_bad * len(rows):
         raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
+
+
+def _require_both_sides(rows: list[Checked], config: GenerationConfig) -> None:
+    """Raise SoraditError where none of the clips to train on, or to hold out, has a window."""
     training, held_out = split_clips([row.clip for row in rows])
     usable = {row.clip for row in rows if row.windows}
     for what, part in (("training", training), ("held-out", held_out or training)):

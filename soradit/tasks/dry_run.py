@@ -115,6 +115,7 @@ def _checked(folder: Path, config: TrainConfig, report: Report | None) -> list[C
             max_bad=1.0,
             buckets=config.buckets,
             keep_damaged=config.keep_damaged,
+            split=config.held_out is None,
             report=report,
         )
     )

@@ -20,7 +20,6 @@ from soradit.model.weights import load_autoencoder, load_encoder_only, load_text
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective
-from soradit.training.cache import segments_of
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig, training_settings
 from soradit.training.distributed import World
@@ -181,8 +180,7 @@ def _text_encoder(config: TrainConfig, loop: LoopConfig, clips: Split, report: R
     encoded = _encode(config, training_settings(config), clips, report, captions=False)
     usable = set(encoded.clips)
     training, held_out = (
-        [segment for clip in part if clip in usable for segment in segments_of(clip, encoded.cache.latents_path(clip))]
-        for part in (clips.training, clips.held_out)
+        encoded.cache.segments([clip for clip in part if clip in usable]) for part in (clips.training, clips.held_out)
     )
     latent_channels = load_autoencoder_config(config.run).latent_channels
     return TextEncoderObjective(

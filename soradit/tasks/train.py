@@ -91,7 +91,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             report=report,
             writes=world.is_first,
         ),
-        samples=samples_of(objective, config, clips.held_out, world),
+        samples=samples_of(objective, config, world),
         keep_best=isinstance(objective, TransformerObjective),
         stop=stop,
         world=world,

@@ -143,7 +143,7 @@ class AutoencoderObjective:
         amount = self.latent_noise * torch.rand((), generator=random)
         return amount * torch.randn(*grid, config.latent_channels, generator=random)
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         return [str(self.training[index]) for index in indices]
 

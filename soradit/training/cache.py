@@ -11,7 +11,9 @@ on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -47,6 +49,14 @@ class Cache:
     def latents_path(self, clip: Clip) -> Path:
         """Raises SoraditError when the clip can't be opened."""
         return self.latents_folder / f"{latents_name(clip)}.safetensors"
+
+    def segments(self, clips: Iterable[Clip]) -> "list[Segment]":
+        """The first of every clip, then the second of those that have one, and so on: the first few are of many clips.
+
+        Raises SoraditError when one can't be read.
+        """
+        each = [segments_of(clip, self.latents_path(clip)) for clip in clips]
+        return [segment for nth in zip_longest(*each) for segment in nth if segment is not None]
 
     def text_path(self, captions: tuple[str, ...]) -> Path:
         return self.text_folder / f"{text_name(captions)}.safetensors"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
-from soradit.files import reveal
+from soradit.files import reveal, write_whole
 from soradit.training.distributed import ALONE, World, copy_whole, is_shared
 from soradit.training.state import TrainState, persistent_buffers
 from soradit.training.steps import step_folder, step_folders, step_of
@@ -76,6 +76,15 @@ def _write_shards(parts: dict[str, dict[str, Tensor]], folder: Path, world: Worl
             (joined,) = shards.glob("*.safetensors")
             os.replace(joined, folder / f"{name}.safetensors")
             shutil.rmtree(shards)
+
+
+def write_rate_scale(checkpoint: Path, scale: float) -> None:
+    """Whoever goes on from there takes steps of that share of the learning rate, even after a stop before the next."""
+    about = read_state(checkpoint) | {"rate_scale": scale}
+    try:
+        write_whole(checkpoint / "state.json", json.dumps(about, indent=2))
+    except OSError as error:
+        raise SoraditError(f"can't write {checkpoint}: {error.strerror}: run again to go on from it") from error
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:

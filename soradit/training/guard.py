@@ -22,11 +22,11 @@ class Diverged(Exception):
 
 
 class Guard:
-    """Sees every row of the metrics, names the clips of a step that was not taken, and says when it is enough."""
+    """Sees every row of the metrics, names the examples of a step that was not taken, and says when it is enough."""
 
-    def __init__(self, clips_of: Callable[[int], list[str]], report: Report) -> None:
-        """``clips_of(step)`` names the files of a step's batch."""
-        self.clips_of, self.report = clips_of, report
+    def __init__(self, examples_of: Callable[[int], list[str]], report: Report) -> None:
+        """``examples_of(step)`` names what a step's batch is drawn from."""
+        self.examples_of, self.report = examples_of, report
         self.in_a_row = 0
 
     def see(self, row: Row) -> None:
@@ -36,10 +36,10 @@ class Guard:
             return
         self.in_a_row += 1
         step = int(row["step"])
-        names = self.clips_of(step - 1)
+        names = self.examples_of(step - 1)
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         what = f"loss {row['loss']}, gradient {row['gradient_norm']}"
-        self.report.note(f"step {step} not taken: {what}; its clips: {', '.join(names[:MAX_NAMED])}{more}")
+        self.report.note(f"step {step} not taken: {what}; its examples: {', '.join(names[:MAX_NAMED])}{more}")
         if self.in_a_row >= MAX_IN_A_ROW:
             raise Diverged(f"{self.in_a_row} steps in a row, up to step {step}, could not be taken ({what})")
 

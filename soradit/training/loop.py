@@ -22,7 +22,13 @@ from soradit.report import Report
 from soradit.training.ahead import Ahead
 from soradit.training.best import FOLDER as BEST
 from soradit.training.best import Best, best_of, save_best
-from soradit.training.checkpoint import list_checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
+from soradit.training.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    write_rate_scale,
+)
 from soradit.training.config import LoopConfig
 from soradit.training.distributed import ALONE, World, exchange_gradients, whole
 from soradit.training.guard import MAX_RETURNS, Diverged, Guard, memory_guard
@@ -77,7 +83,7 @@ def run_loop(
         run=run,
         state=state,
         journal=journal(state.step) if journal else Journal(run, state.step, batch_size=config.batch_size),
-        guard=Guard(objective.clips, report),
+        guard=Guard(objective.examples, report),
         samples=samples,
         keep_best=keep_best,
         stop=stop or Stop(run, config.max_hours),
@@ -299,6 +305,7 @@ class Training:
         load_checkpoint(found[-1], self.state)
         if self.world.is_first:
             turn_back_to(self.run, found[-1], self.report)
+            write_rate_scale(found[-1], scale)
         self.state.rate_scale, self.saved_step = scale, None
         self.guard.in_a_row = 0
         self.journal.rewind(self.state.step)

@@ -27,8 +27,8 @@ class Objective(Protocol):
     def loss(self, batch: Any, step: int) -> Tensor:
         """The loss to descend, a mean over the examples."""
 
-    def clips(self, step: int) -> list[str]:
-        """The files that a step's batch is drawn from."""
+    def examples(self, step: int) -> list[str]:
+        """What a step's batch is drawn from, for people: files or texts."""
 
     def evaluate(self, poll: Callable[[], None]) -> dict[str, float]:
         """Held-out figures of the model as it is; ``held_out_loss`` among them.

@@ -106,9 +106,9 @@ class ParaphraseObjective:
             paraphrases=[self.paraphrases[index] for index in paraphrases],
         )
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         batch = self.batch(step)
-        return [*batch.captions, *(each.text for each in batch.paraphrases)]
+        return [*batch.captions[1:], *(each.text for each in batch.paraphrases)]
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         return self._of_captions(batch.captions) + self._of_paraphrases(batch.paraphrases)

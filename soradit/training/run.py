@@ -208,7 +208,7 @@ def locked_run(run: Path) -> Iterator[None]:
 
     Raises SoraditError where it can't be made, holds something else, or another process trains into it.
     """
-    if (run / INDEX).is_file() and not (run / RUN_CONFIG).is_file():
+    if (run / INDEX).is_file() and not any((run / ours).is_file() for ours in (RUN_CONFIG, LOCK)):
         raise SoraditError(f"{run} holds weights that are no run: choose another folder with -o")
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def _beginning(config: TrainConfig, fresh: bool) -> str:
     return f"a new {config.component.replace('_', ' ')}, beside other parts of {weights}" if fresh else weights
 
 
-def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], world: World) -> Samples | None:
+def samples_of(objective: Objective, config: TrainConfig, world: World) -> Samples | None:
     """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
     if not isinstance(objective, TransformerObjective):
         return None
@@ -120,7 +120,8 @@ def samples_of(objective: Objective, config: TrainConfig, held_out: list[Clip], 
             precision=objective.precision,
         )
 
-    return Samples(config.run, _prompts(config, held_out), load_pipeline, writes=world.is_first)
+    prompts = _prompts(config, objective.held_out.clips)
+    return Samples(config.run, prompts, load_pipeline, writes=world.is_first)
 
 
 def _prompts(config: TrainConfig, held_out: list[Clip]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from soradit.device import pinned
@@ -43,6 +43,8 @@ class Pairs:
 
     latents: Float[Tensor, "b t h w latent"]
     captions: Sequence[str]
+    alike: Bool[Tensor, "b b"]
+    """Different ones of which either's caption says what is in the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,7 @@ class TextEncoderObjective:
         everyday = self.lessons.sentences
         return [everyday[index] for index in draw_indices(self.seed, step, SENTENCES_PER_STEP, len(everyday))]
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         indices = draw_indices(self.seed, step, self.batch_size, len(self.training))
         return [str(self.training[index].clip) for index in indices]
 
@@ -167,7 +169,8 @@ class TextEncoderObjective:
         captions, *wordings = self.model.embed([*batch.pairs.captions, *one, *other]).split(
             [len(batch.pairs.captions), len(one), len(other)]
         )
-        loss = contrastive_loss(self.model.compare(captions, batch.pairs.latents.to(self.device, non_blocking=True)))
+        logits = self.model.compare(captions, batch.pairs.latents.to(self.device, non_blocking=True))
+        loss = contrastive_loss(_apart(logits, batch.pairs.alike))
         if one:
             loss = loss + contrastive_loss(wordings[0] @ wordings[1].T / WORDING_TEMPERATURE)
         if self.lessons is not None:
@@ -181,7 +184,8 @@ class TextEncoderObjective:
 
         A clip's longest caption is taken, which tells it best from the others.
         """
-        logits = self.model(self._pairs(self.held_out, generator(0, "held-out"), longest=True), self.device)
+        pairs = self._pairs(self.held_out, generator(0, "held-out"), longest=True)
+        logits = _apart(self.model(pairs, self.device), pairs.alike)
         rank = (logits > logits.diagonal()).sum(0)  # captions that a clip likes better than its own
         return {
             "held_out_loss": contrastive_loss(logits).item(),
@@ -203,7 +207,21 @@ class TextEncoderObjective:
             wordings = segment.clip.captions
             choice = int(torch.randint(len(wordings), (), generator=random))
             captions.append(max(wordings, key=len) if longest else wordings[choice])
-        return Pairs(latents=pinned(torch.stack(latents), self.device), captions=captions)
+        return Pairs(
+            latents=pinned(torch.stack(latents), self.device),
+            captions=captions,
+            alike=pinned(_alike([segment.clip.captions for segment in segments]), self.device),
+        )
+
+
+def _alike(captions: list[tuple[str, ...]]) -> Bool[Tensor, "b b"]:
+    same = torch.tensor([[one == other for other in captions] for one in captions])
+    return same & ~torch.eye(len(captions), dtype=torch.bool)
+
+
+def _apart(logits: Float[Tensor, "b b"], alike: Bool[Tensor, "b b"]) -> Float[Tensor, "b b"]:
+    """What is alike can't be taken for one another."""
+    return logits.masked_fill(alike.to(logits.device, non_blocking=True), -math.inf)
 
 
 def contrastive_loss(logits: Float[Tensor, "captions clips"]) -> Tensor:

@@ -20,12 +20,12 @@ from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.folder import LORA_FOLDER, fingerprint
 from soradit.model.lora import save_lora
 from soradit.model.weights import save_transformer, write_index
-from soradit.training.cache import Cache, Segment, read_text, segments_of
+from soradit.training.cache import Cache, Segment, read_text
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
 MAX_HELD_OUT = 32
-"""Held-out clips that are evaluated on, at most."""
+"""Held-out segments that are evaluated on, at most."""
 EVALUATED_AT_ONCE = 8
 TIMESTEP_BINS = 5
 """Held-out loss is reported by fifths of t."""
@@ -66,6 +66,12 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    @property
+    def largest(self) -> int:
+        """A segment whose windows have the most tokens."""
+        sizes = [length * each.height * each.width for each, length in zip(self.segments, self.lengths, strict=True)]
+        return sizes.index(max(sizes))
 
     def captions(self) -> Float[Tensor, "n pooled"]:
         """The pooled embeddings of all captions."""
@@ -156,9 +162,10 @@ class TransformerObjective:
 
     @property
     def shape(self) -> ExampleShape:
-        """Of the longest examples, which memory must suffice for."""
-        latents = self.training.draw([self.training.buckets[-1][0]], drop_text=0.0, random=generator(0)).latents
-        text, pooled = self.training.text[("",)]
+        """Of the largest examples, which memory must suffice for."""
+        windows = self.training
+        latents = windows.draw([windows.largest], drop_text=0.0, random=generator(0)).latents
+        text, pooled = windows.text[("",)]
         return ExampleShape(latents=tuple(latents.shape[1:]), text=tuple(text.shape[1:]), pooled=pooled.shape[-1])
 
     def batch(self, step: int, part: slice) -> Noised:
@@ -178,7 +185,7 @@ class TransformerObjective:
         each = (self.held_out.draw([i], drop_text=0.0, random=generator(0)) for i in range(count))
         return sum(batch.latents.square().mean().item() for batch in each) / count
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         indices = self.training.choose(self.seed, step, self.batch_size)
         return [str(self.training.segments[index].clip) for index in indices]
 
@@ -249,7 +256,7 @@ def _joined(examples: list[Noised]) -> Noised:
 
 def cached_windows(clips: list[Clip], cache: Cache, *, length: int, what: str) -> Windows:
     """Windows over the clips' cached latents; raises SoraditError when no clip is long enough."""
-    segments = [segment for clip in clips for segment in segments_of(clip, cache.latents_path(clip))]
+    segments = cache.segments(clips)
     windows = Windows(segments, cache, length=length, shorter=cache.reading.buckets)
     if not len(windows):
         token_frames = cache.reading.token_size[0]

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,6 +28,7 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.media.video import read_video
+from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import load_generation_config
 from soradit.model.folder import Lora, fingerprint, hash_files
@@ -52,7 +54,7 @@ from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
-from soradit.training.samples import MAKING
+from soradit.training.samples import MAKING, Samples
 from soradit.training.transformer import TransformerObjective
 
 LOOP = LoopConfig(steps=4, batch_size=3, warmup_steps=1, evaluate_every=2, checkpoint_every=100)
@@ -359,6 +361,42 @@ def test_what_a_run_began_with_is_told_and_may_be_named(start: Start, weights: P
     assert f"a new transformer, beside other parts of {base}" in (tmp_path / "fresh" / "report.html").read_text()
 
 
+def test_a_run_killed_before_its_first_step_can_be_started_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "write_whole", killed)  # of config.json
+        with pytest.raises(KeyboardInterrupt):
+            start(steps=1)
+    assert (tmp_path / "run" / "model_index.json").is_file()
+    assert len(rows(start(steps=1))) == 1
+
+
+def test_samples_are_of_clips_that_are_held_out_in_fact(
+    start: Start, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of one that is too short."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name, prompt in (("1", "a long one"), ("0", "a short one")):
+        shutil.copy(clips / f"{name}.mp4", other)
+        (other / f"{name}.txt").write_text(prompt)
+    write_video(other / "0.mp4", np.zeros((4, 64, 64, 3), np.uint8), fps=16, overwrite=True)
+    given: list[Any] = []
+
+    def loop(*arguments: Any, samples: Samples, **options: Any) -> None:
+        given.append(samples.prompts)
+        run_loop(*arguments, samples=samples, **options)
+
+    monkeypatch.setattr(train_module, "run_loop", loop)
+    run = start(held_out=other, steps=1)
+    assert given == [["a long one"]]
+    assert "a short one" not in (run / "report.html").read_text()
+
+
 def test_a_run_goes_on_without_what_it_started_from(start: Start, weights: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(weights, base)
@@ -471,7 +509,7 @@ def test_mirror_images_are_trained_on_and_none_is_held_out(
     run = start(component=component, flip=True, steps=1, batch_size=14, report=notes)
     (objective,) = built
     training, held_out = split_clips(find_clips(clips))
-    drawn = sorted(objective.clips(0))
+    drawn = sorted(objective.examples(0))
     assert drawn == sorted(map(str, [*training, *map(mirror_clip, training)]))
     assert f"{training[0].path} (mirrored)" in drawn
     seen = getattr(objective.held_out, "segments", objective.held_out)
@@ -708,6 +746,19 @@ def test_a_dry_run_estimates_and_leaves_nothing(clips: Path, weights: Path, tmp_
         dry_run(replace(config, num_frames=18), LOOP)
     with pytest.raises(SoraditError, match="--batch-size 3 can't be shared out equally in --accumulate 2"):
         dry_run(config, replace(LOOP, accumulate=2))
+
+
+def test_a_dry_run_takes_what_a_training_takes(start: Start, clips: Path, weights: Path, tmp_path: Path) -> None:
+    """Held-out clips of another folder, of which too few are long enough to hold some out of."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for index in range(2):
+        shutil.copy(clips / f"{index}.mp4", other)
+        (other / f"{index}.txt").write_text("a sky")
+    write_video(other / "1.mp4", np.zeros((4, 64, 64, 3), np.uint8), fps=16, overwrite=True)
+    config = TrainConfig(data=clips, held_out=other, run=tmp_path / "run", weights=str(weights))
+    assert dry_run(config, LOOP).held_out == 1
+    start(held_out=other, steps=1)
 
 
 def test_a_disk_that_is_too_small_is_known_beforehand(

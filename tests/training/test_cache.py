@@ -12,7 +12,7 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.cache import Cache, Segment, read_text, save_latents, save_text, segments_of
+from soradit.training.cache import Cache, Segment, latents_name, read_text, save_latents, save_text, segments_of
 from soradit.training.contents import CONTENTS, content_hash, keep_contents
 from soradit.training.randomness import draw_indices, generator
 from soradit.training.shards import Shards
@@ -55,6 +55,17 @@ def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip
     assert shares == pytest.approx([0.25, 0.375, 0.375], abs=0.04)
     assert torch.equal(batch.pooled[:, 0] == 0, batch.text[:, 0, 0] == 0)
     assert len(batch.latents.flatten(1).unique(dim=0)) == 5  # every start
+
+
+def test_every_clip_comes_before_any_comes_again(cache: Cache, clip: Clip) -> None:
+    """So that a few are of many clips."""
+    other = replace(clip, mirrored=True)
+    with Shards(cache.latents_folder) as shards:
+        for each, count in ((clip, 3), (other, 2)):
+            save_latents(shards, latents_name(each), [torch.zeros(2, 1, 1, 4)] * count)
+    found = [(segment.clip.mirrored, segment.name) for segment in cache.segments([clip, other])]
+    first, second, third = (f"segment-{i}" for i in range(3))
+    assert found == [(False, first), (True, first), (False, second), (True, second), (False, third)]
 
 
 def test_captions_come_in_the_order_of_their_clips(cache: Cache, tmp_path: Path) -> None:
@@ -100,6 +111,12 @@ def test_a_batch_is_of_one_bucket_and_every_segment_comes_once_a_round(cache: Ca
         sizes.add(tuple(batch.latents.shape[1:4]))
         assert batch.latents[:, 0, 0, 0, 0].tolist() == indices
     assert sizes == {(8, 2, 3), (8, 3, 2), (2, 2, 3), (1, 2, 3)}
+
+
+def test_the_largest_window_has_the_most_tokens(cache: Cache, tmp_path: Path) -> None:
+    """Which a wide one that is low has not."""
+    windows = Windows(latents_of(cache, tmp_path, [(4, 4, 13), (4, 8, 8), (2, 9, 9)]), cache, length=4, shorter=True)
+    assert windows.largest == 1
 
 
 def test_one_bucket_is_drawn_as_if_there_were_none(cache: Cache, tmp_path: Path) -> None:

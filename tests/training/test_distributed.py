@@ -48,7 +48,7 @@ class Denoiser:
     def batch(self, step: int, part: slice) -> Tensor:
         return torch.randn(CONFIG.batch_size, 1, 2, 2, 4, generator=generator(0, step))[part]
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         return []
 
     def loss(self, batch: Tensor, step: int) -> Tensor:

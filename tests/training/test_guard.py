@@ -1,4 +1,4 @@
-"""Guard rails: a bad step is not taken, its clips are named, and too many in a row are turned back from."""
+"""Guard rails: a bad step is not taken, its examples are named, and too many in a row are turned back from."""
 
 import math
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_a_bad_step_is_not_taken_and_its_clips_are_named(tmp_path: Path, bad: fl
     assert any(not torch.equal(after[name], objective.before[7][name]) for name in before)
     (note,) = [line for line in notes if "not taken" in line]
     assert note.startswith(f"step 6 not taken: loss {bad}")
-    assert "its clips: 5-0.mp4, 5-1.mp4" in note
+    assert "its examples: 5-0.mp4, 5-1.mp4" in note
     assert len(rows(tmp_path)) == STEPS
 
 
@@ -89,6 +89,25 @@ def test_a_run_turns_back_when_too_many_steps_are_bad(tmp_path: Path) -> None:
     assert read_state(list_checkpoints(tmp_path)[-1])["rate_scale"] == 0.5
     rates = [float(row["learning_rate"]) for row in rows(tmp_path)]
     assert rates[4] < 0.6 * rates[3]
+
+
+def test_a_halved_learning_rate_outlives_a_kill(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def spoil(step: int) -> float:
+        if step not in (5, 6, 7):
+            return 1.0
+        if len(seen) == 3:
+            raise Killed
+        seen.append(step)
+        return NAN
+
+    seen: list[int] = []
+    with pytest.raises(Killed):
+        start(Spoilt(spoil), tmp_path)
+    (checkpoint,) = list_checkpoints(tmp_path)
+    assert (checkpoint.name, read_state(checkpoint)["rate_scale"]) == ("step-00000004", 0.5)
 
 
 def test_a_run_turns_back_to_before_the_first_bad_step(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Line:
     def batch(self, step: int, part: slice = slice(None)) -> Tensor:
         return torch.randn(CONFIG.batch_size, 3, generator=generator(0, step))[part]
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         return [f"{step}-{i}.mp4" for i in range(CONFIG.batch_size)]
 
     def loss(self, batch: Tensor, step: int) -> Tensor:

@@ -42,7 +42,7 @@ class Line:
     def batch(self, step: int, part: slice) -> Tensor:
         return torch.randn(CONFIG.batch_size, 3, generator=generator(0, step))[part]
 
-    def clips(self, step: int) -> list[str]:
+    def examples(self, step: int) -> list[str]:
         return []
 
     def loss(self, batch: Tensor, step: int) -> Tensor:

@@ -76,6 +76,16 @@ def test_clips_of_one_caption_have_no_other_wording() -> None:
     assert lonely.loss(batch, 0).isfinite()
 
 
+def test_what_has_the_same_captions_is_not_told_apart() -> None:
+    """As a clip that comes twice, its segments, and its mirror image where no caption says left or right."""
+    twice = objective([("a red sky",), ("a blue sky",), ("a red sky",)])
+    assert twice.batch(0).pairs.alike.any(0).sum() >= 3  # of four that are drawn from three
+    pairs = twice._pairs(twice.training, torch.Generator(), longest=True)
+    assert pairs.alike.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
+    assert twice.evaluate()["held_out_top1"] >= 1 / 3
+    assert twice.loss(twice.batch(0), 0).isfinite()
+
+
 def test_a_word_that_no_picture_tells_is_learnt_from_other_wordings() -> None:
     """All clips look alike, so that only captions say which belong together."""
     clips = [(f"clouds drifting {side}", f"the sky, moving {side}") for side in SIDES]
