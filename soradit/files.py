@@ -38,6 +38,12 @@ def frame_name(index: int) -> str:
 FIRST_FRAME = frame_name(0)
 
 
+def require_file(path: Path) -> None:
+    """Raises SoraditError where there is none."""
+    if not path.is_file():
+        raise SoraditError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or UTF-8 text, beside ``path`` and move them there in one step, replacing what was there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

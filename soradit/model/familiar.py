@@ -42,7 +42,7 @@ def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled
 
     None where the held-out ones are landmarks themselves: they can't tell how far a prompt of one's own may be.
     """
-    landmarks = spread(captions, MAX_LANDMARKS)
+    landmarks = farthest_points(captions, MAX_LANDMARKS)
     usual = distances(held_out, landmarks).quantile(0.99).item()
     return Familiar(landmarks=landmarks, radius=SLACK * usual) if usual > SAME else None
 
@@ -52,7 +52,7 @@ def distances(pooled: Float[Tensor, "b pooled"], landmarks: Float[Tensor, "n poo
     return 1 - (F.normalize(pooled, dim=-1) @ F.normalize(landmarks, dim=-1).T).amax(-1)
 
 
-def spread(points: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
+def farthest_points(points: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
     """Points that lie as far apart as may be: each next one is the furthest from those before (Gonzalez 1985)."""
     chosen = [0]
     nearest = distances(points, points[:1])

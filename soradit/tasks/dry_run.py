@@ -23,10 +23,10 @@ from soradit.text import in_words
 from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
+from soradit.training.intact import require_few_bad
 from soradit.training.memory import as_trained, transformer_bytes
 from soradit.training.run import checkpoint_to_resume, describe_run, prepare_run
 from soradit.training.snapshots import LENGTHS
-from soradit.training.sound import require_few_bad
 from soradit.training.state import trained_parameters
 from soradit.training.story import and_mirrored
 

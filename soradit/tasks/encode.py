@@ -16,9 +16,9 @@ from soradit.report import Report
 from soradit.training.cache import Cache, segments_of
 from soradit.training.encoding import Encoding
 from soradit.training.guard import memory_guard
+from soradit.training.intact import MAX_BAD_SHARE, require_few_bad
 from soradit.training.reading import training_reading
 from soradit.training.shards import INDEX, Shards
-from soradit.training.sound import MAX_BAD_SHARE, require_few_bad
 from soradit.training.stop import Stop, Stoppable, StopRequested
 
 CACHE_NAME = ".soradit-cache"

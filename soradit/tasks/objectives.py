@@ -23,10 +23,10 @@ from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig, TrainConfig, training_settings
 from soradit.training.distributed import World
+from soradit.training.intact import MAX_BAD_SHARE, intact_clips
 from soradit.training.memory import as_trained
 from soradit.training.objective import Objective
 from soradit.training.run import TEACHER
-from soradit.training.sound import MAX_BAD_SHARE, sound_clips
 from soradit.training.transformer import TransformerObjective, cached_windows
 
 TEXT_ENCODER_WINDOW = 4
@@ -143,15 +143,15 @@ def _reconstruction(
     *,
     objective: type[AutoencoderObjective] = AutoencoderObjective,
 ) -> AutoencoderObjective:
-    sound = sound_clips([*clips.training, *clips.held_out], report)
-    training = [clip for clip in clips.training if clip.path in sound]
+    intact = intact_clips([*clips.training, *clips.held_out], report)
+    training = [clip for clip in clips.training if clip.path in intact]
     generation, device = training_settings(config), choose_device(config.device)
     latent_grid(generation, model.config.token_size)
     return objective(
         model,
         training=training,
-        held_out=[clip for clip in clips.held_out if clip.path in sound] or training,
-        seconds=sound,
+        held_out=[clip for clip in clips.held_out if clip.path in intact] or training,
+        seconds=intact,
         generation=generation,
         batch_size=loop.batch_size,
         seed=loop.seed,

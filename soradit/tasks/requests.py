@@ -8,7 +8,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from soradit.errors import SoraditError
-from soradit.files import FIRST_FRAME, check_fps
+from soradit.files import FIRST_FRAME, check_fps, require_file
 from soradit.model.config import GenerationConfig, check_seed, continued_grid, frames_after, latent_grid
 from soradit.tasks.jobs import Job
 
@@ -51,7 +51,7 @@ def settings_and_start(
 def _first_frame(path: Path, settings: GenerationConfig) -> "np.ndarray":
     if path.is_dir():
         raise SoraditError(f"{path}: is a folder; give a file")
-    _require_file(path)
+    require_file(path)
     from soradit.media.video import read_image
 
     return read_image(path, size=(settings.height, settings.width))[None]
@@ -67,7 +67,7 @@ def _go_on(
     if is_folder and not (path / FIRST_FRAME).is_file():
         raise SoraditError(f"{path}: is a folder without {FIRST_FRAME}; give a video, or a folder of frames")
     first = path / FIRST_FRAME if is_folder else path
-    _require_file(first)
+    require_file(first)
     from soradit.media.video import probe_video, read_folder, read_video
 
     info = probe_video(first)
@@ -96,11 +96,6 @@ def _rate_of_folder(path: Path) -> int | None:
         rate = read_about(path).get("fps")
         return rate if isinstance(rate, int) else None
     return None
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise SoraditError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
 
 
 def advice_on(request: "Request", pipeline: "Pipeline") -> Iterator[str]:

@@ -18,7 +18,7 @@ from soradit.report import Report
 from soradit.tasks.objectives import BUILDERS, Split, encode_share
 from soradit.training.checkpoint import read_state
 from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig, require_together
-from soradit.training.distributed import World, joined, spread
+from soradit.training.distributed import World, joined, parallelize
 from soradit.training.journal import Journal
 from soradit.training.log import Logged, errors_logged
 from soradit.training.loop import run_loop
@@ -69,7 +69,7 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
             kept = "what was encoded until now is kept"
             raise StateSaved(f"{reason}: state saved before the first step, {kept}; run again to go on") from None
     if isinstance(objective, TransformerObjective):
-        objective.network = spread(objective.model, world, shard=config.shard)
+        objective.network = parallelize(objective.model, world, shard=config.shard)
     stop.agree = world.agree
     fresh = described["began"]["fresh"]
     story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh, world=world)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soradit.errors import SoraditError, UsageError
+from soradit.files import require_file
 from soradit.media.clips import require_clips
 from soradit.model.config import (
     PRESETS,
@@ -210,7 +211,7 @@ class TrainConfig:
             if not 0 <= (weight := getattr(self, name)) < math.inf:
                 raise UsageError(f"--{name} must be 0 or more, not {weight}")
         if self.keep_damaged and self.component in OF_AUTOENCODER:
-            raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes sound clips alone")
+            raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes intact clips alone")
         if self.precision == "float16":
             raise UsageError("float16 gradients underflow: train with --precision bfloat16 or float32")
         if not 0 <= self.drop_text <= 1:
@@ -245,8 +246,7 @@ def look_first(config: TrainConfig, loop: LoopConfig) -> None:
     if config.run.resolve() in (folder.resolve() for folder in (config.data, config.held_out) if folder is not None):
         raise SoraditError(f"{config.run}: is the folder of the clips; give the run another name with -o")
     for file in filter(None, (config.sentences, config.paraphrases)):
-        if not file.is_file():
-            raise SoraditError(f"{file}: {'is no file' if file.exists() else 'no such file'}")
+        require_file(file)
     if not config.run.exists():
         base_and_settings(config)
 

@@ -121,7 +121,7 @@ def joined() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(model: DiT, world: World, *, shard: bool) -> nn.Module:
+def parallelize(model: DiT, world: World, *, shard: bool) -> nn.Module:
     """What to call in training, so that gradients are those of all processes' examples.
 
     With ``shard`` each process keeps a part of every tensor (FSDP2: Zhao et al. 2023, arXiv 2304.11277), in place;

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from soradit.errors import SoraditError
-from soradit.model.familiar import FILE, Familiar, distances, learn, load_familiar, save_familiar, spread
+from soradit.model.familiar import FILE, Familiar, distances, farthest_points, learn, load_familiar, save_familiar
 
 
 def around(centre: list[float], count: int, width: float = 0.05) -> torch.Tensor:
@@ -23,9 +23,9 @@ def test_distances_are_those_of_directions() -> None:
 
 def test_landmarks_are_spread_over_all_there_is() -> None:
     points = torch.cat([around([1, 0, 0], 500), around([0, 1, 0], 3), around([0, 0, 1], 1)])
-    landmarks = spread(points, 3)
+    landmarks = farthest_points(points, 3)
     assert distances(torch.eye(3), landmarks).max() < 0.1
-    assert len(spread(points[:1].repeat(9, 1), 3)) == 1
+    assert len(farthest_points(points[:1].repeat(9, 1), 3)) == 1
 
 
 def test_what_lies_elsewhere_is_far_and_what_lies_among_them_is_not(tmp_path: Path) -> None:

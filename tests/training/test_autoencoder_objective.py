@@ -20,7 +20,7 @@ from soradit.report import Report
 from soradit.training import autoencoder
 from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective, psnr, reconstruction_loss
 from soradit.training.config import LoopConfig
-from soradit.training.sound import sound_clips
+from soradit.training.intact import intact_clips
 from soradit.training.state import TrainState
 
 GENERATION = GenerationConfig(height=64, width=64, num_frames=16)
@@ -35,7 +35,7 @@ def objective(
         Autoencoder(SMALL),
         training=clips,
         held_out=clips[:2],
-        seconds=sound_clips(clips, Report()),
+        seconds=intact_clips(clips, Report()),
         generation=GENERATION,
         batch_size=2,
         seed=seed,

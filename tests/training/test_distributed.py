@@ -22,7 +22,7 @@ from soradit.model.dit import DiT, DiTConfig
 from soradit.report import Report
 from soradit.training.checkpoint import list_checkpoints
 from soradit.training.config import LoopConfig
-from soradit.training.distributed import ALONE, World, spread
+from soradit.training.distributed import ALONE, World, parallelize
 from soradit.training.journal import Journal
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
@@ -73,7 +73,7 @@ DENOISER_SHAPES = Denoiser().model.state_dict()
 
 def run(folder: Path, config: LoopConfig, world: World = ALONE, *, shard: bool = False, hurry: bool = False) -> None:
     objective = Denoiser()
-    objective.network = spread(objective.model, world, shard=shard)
+    objective.network = parallelize(objective.model, world, shard=shard)
     found = list_checkpoints(folder)
     stop = Stop(folder, 1e-9 if hurry and world.rank == world.size - 1 else None, agree=world.agree)
     run_loop(

@@ -1,4 +1,4 @@
-"""Which clips are sound: training leaves the others out, and refuses a folder with too many of them."""
+"""Which clips are intact: training leaves the others out, and refuses a folder with too many of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ def require_few_bad(bad: Sequence[object], num_clips: int, max_bad: float = MAX_
         raise SoraditError(f"{len(bad)} of {num_clips} clips can't be used; the first: {bad[0]}; {limit}")
 
 
-def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
+def intact_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
     """The clips' files that decode to their end, with their seconds; the others are named in the report.
 
     A clip and its mirror image are one file. Raises SoraditError when more than a tenth of the files don't.
     """
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    sound: dict[Path, float] = {}
+    intact: dict[Path, float] = {}
     bad: list[SoraditError] = []
     with report.progress("looking at clips", len(paths)) as progress:
         done = 0
@@ -36,7 +36,7 @@ def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
                 *_, found = findings
                 if found.damage:
                     raise Unreadable(f"{path}: {found.damage}")
-                sound[path] = found.seconds
+                intact[path] = found.seconds
             except SoraditError as error:
                 bad.append(error)
             done += 1
@@ -44,4 +44,4 @@ def sound_clips(clips: list[Clip], report: Report) -> dict[Path, float]:
     for reason in bad:
         report.note(f"left out: {reason}")
     require_few_bad(bad, len(paths))
-    return sound
+    return intact
