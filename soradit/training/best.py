@@ -25,7 +25,7 @@ class Best(NamedTuple):
 
 
 def best_of(run: Path) -> Best:
-    """Infinite loss where there are none."""
+    """What the run's ``best/`` holds; step 0 and an infinite loss where there is none."""
     path = run / FOLDER / ABOUT
     return Best(**json.loads(path.read_text())) if path.is_file() else Best(step=0, held_out_loss=math.inf)
 

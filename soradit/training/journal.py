@@ -74,7 +74,7 @@ class Journal:
 
     @property
     def is_time(self) -> bool:
-        """To read again."""
+        """Whether pending figures should be read from the device and written."""
         return time.perf_counter() - self._clock >= READ_INTERVAL_SECONDS
 
     def flush(self) -> list[Row]:

@@ -115,9 +115,9 @@ class Training:
     report: Report
     describe: dict
     first_step: int = field(init=False)
-    """From which this process has gone on."""
+    """The step that this process began at: 0, or that of the checkpoint it went on from."""
     saved_step: int | None = None
-    """Of the last checkpoint that this process has saved, weights and all."""
+    """The step of the last checkpoint that this process has saved, weights and all."""
 
     def __post_init__(self) -> None:
         self.first_step = self.state.step
@@ -206,7 +206,7 @@ class Training:
         return self.state.step > self.first_step
 
     def look_around(self, *, clock: bool = True) -> None:
-        """Snapshots, held-out figures and samples of the averaged weights, where they are due and not there yet.
+        """Save snapshots, held-out figures and samples of the averaged weights that are due; the last two unless they are there.
 
         What the process before this one was stopped in is done without looking at the ``clock``, lest it never be.
         """

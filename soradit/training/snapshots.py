@@ -52,7 +52,7 @@ class Snapshot:
 
 
 def save_snapshots(run: Path, step: int, averages: dict[float, dict[str, Tensor]]) -> None:
-    """Whole tensors by length, in float16. The folder appears whole, and is on the disk then."""
+    """Save a step's averages, by length, in float16. The folder appears whole, and is on the disk then."""
     with appearing(step_folder(run / FOLDER, step)) as folder:
         for length, tensors in averages.items():
             halves = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
