@@ -206,7 +206,7 @@ class Training:
         return self.state.step > self.first_step
 
     def look_around(self, *, clock: bool = True) -> None:
-        """Save snapshots, held-out figures and samples of the averaged weights that are due; the last two unless they are there.
+        """Save what is due: snapshots, and, unless they are there already, held-out figures and samples.
 
         What the process before this one was stopped in is done without looking at the ``clock``, lest it never be.
         """
