@@ -112,12 +112,19 @@ def check_output_path(
             raise SoraditError(f"{path}: {parent} is not a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise SoraditError(f"{path}: the folder {parent} may not be written to")
-        if path.is_dir() and not _is_folder_of_frames(path):
+        if path.is_dir() and not is_written(path):
             raise SoraditError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not overwrite:
             raise SoraditError(f"{path}: exists already; give --overwrite to replace it")
     except OSError as error:
         raise SoraditError(f"{path}: {error.strerror}") from error
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file, or a folder of frames, is there."""
+    if path.is_dir():
+        return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())
+    return path.exists()
 
 
 def make_folder(path: Path) -> None:
@@ -226,10 +233,6 @@ def _rename_over(temporary: Path, path: Path) -> None:
         else:
             _remove(aside)
             return
-
-
-def _is_folder_of_frames(path: Path) -> bool:
-    return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())
 
 
 def _sync(path: Path) -> None:

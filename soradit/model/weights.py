@@ -122,7 +122,8 @@ def save_with_transformer(
         write_index(temporary)
         temporary.rename(folder)
     except (SafetensorError, OSError) as error:
-        raise SoraditError(f"can't write {folder}: {first_line(error)}: choose another with -o") from error
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise SoraditError(f"can't write {folder} ({why}): choose another with -o") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

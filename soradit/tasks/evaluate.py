@@ -121,10 +121,8 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
         training, held_out = split_clips(clips)
     if not held_out:
         raise SoraditError(f"{config.data}: has no clip to hold out; give more, or --all if none was trained on")
-    if min(len(held_out), config.count) < _FEW:
-        report.note(
-            f"{min(len(held_out), config.count)} held-out clips are few: figures of less than {_FEW} say little"
-        )
+    if (few := min(len(held_out), config.count)) < _FEW:
+        report.note(f"{few} held out: figures of less than {_FEW} clips say little")
     if not training and config.features != NONE:
         report.note("without clips that were trained on, nothing tells whether clips are remembered: give --training")
     return sorted(held_out, key=_digest), sorted(training, key=_digest)

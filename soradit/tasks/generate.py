@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soradit.errors import SoraditError, UsageError
-from soradit.files import check_output_path, make_folder, sha256_of
+from soradit.files import check_output_path, is_written, make_folder, sha256_of
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
 from soradit.tasks.jobs import Job
@@ -93,7 +93,7 @@ class _Work:
         self.strips: "list[tuple[str, np.ndarray]]" = []
 
     def is_there(self, job: Job) -> bool:
-        return self.config.skip_existing and job.output.exists()
+        return self.config.skip_existing and is_written(job.output)
 
     def writable(self, jobs: Iterable[Job | SoraditError]) -> Iterator[Job]:
         """The jobs, less those that can't be understood or written."""

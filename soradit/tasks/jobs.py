@@ -93,6 +93,7 @@ def read_orders(source: str) -> Iterator[Order | SoraditError]:
                 text = line.strip()
                 if text and not text.startswith("#"):
                     try:
+                        check_prompt(text)
                         yield parse_line(text)
                     except SoraditError as error:
                         yield SoraditError(f"{name}, line {number}: {error}")

@@ -81,7 +81,7 @@ def test_training_s_own_split_is_held_out(evaluate: Callable, clips: Path) -> No
     found = json.loads(ended.out)
     assert {clip["real"] for clip in found["clips"]} == {str(clip.path) for clip in held_out}
     assert found["protocol"]["training_clips"] == len(training)
-    assert "held-out clips are few" in ended.err
+    assert "held out: figures of less than" in ended.err
 
 
 def test_a_run_that_held_out_other_clips_is_evaluated_on_them(

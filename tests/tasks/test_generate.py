@@ -137,6 +137,16 @@ def test_skip_existing_leaves_and_goes_on(generate: Callable) -> None:
     assert names() == ["a-000.mp4", "a-001.mp4"]
 
 
+def test_a_folder_is_not_a_video_that_exists(generate: Callable) -> None:
+    Path("videos").mkdir()
+    Path("frames.png").mkdir()
+    Path("frames.png", "0000.png").touch()
+    Path("prompts.txt").write_text("a sky -o videos\na sky -o frames.png\n")
+    ended = generate("--prompts", "prompts.txt", "--skip-existing")
+    assert (ended.exit_code, ended.out) == (1, "frames.png\n")
+    assert "videos: give a name that ends in .mp4" in ended.err
+
+
 def test_count_counts_seeds_up(generate: Callable) -> None:
     ended = generate("Red sky!", "--count", 2, "--seed", 5)
     assert ended.out.splitlines() == names() == ["red-sky-5.mp4", "red-sky-6.mp4"]
