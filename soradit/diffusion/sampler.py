@@ -17,8 +17,8 @@ from soradit.diffusion.process import Latents, Process, Times, per_sample
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) -> what the process's model predicts; t is a number per sample."""
 VideoLatents = Float[Tensor, "batch t h w c"]
-CONTINUITY = 6.0
-"""The weight w_r of Video Diffusion Models, equation 7, measured: docs/generating.md."""
+CONTINUITY = 12.0
+"""Times the noise level, the weight w_r of Video Diffusion Models, equation 7; measured: docs/seams.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,8 @@ def continuing(predict: Predict, known: VideoLatents, process: Process) -> Predi
             x = x.detach().requires_grad_()
             x0 = process.clean(x, predict(x, t), t)
             (gradient,) = torch.autograd.grad((x0[:, :held] - known).square().sum(), x)
-        moved = x0 - CONTINUITY / 2 * per_sample(process.signal(t), x) * gradient
+        weight = CONTINUITY * process.sigma(t)
+        moved = x0 - per_sample(weight / 2 * process.signal(t), x) * gradient
         return process.prediction_of(x, torch.cat([known, moved[:, held:]], dim=1), t).detach()
 
     return predict_rest
