@@ -70,7 +70,7 @@ class GenerationConfig:
     sampler: str = "ab2"
     steps: int = 20
     guidance: float = 3.0
-    """1 is none."""
+    """1 is none; 0 leaves the prompt out."""
     guidance_from: float = 0.0
     """Guidance acts from this t on; above 0, what is made of pure noise is what the prompt alone says."""
     guidance_until: float = 1.0
@@ -98,8 +98,8 @@ class GenerationConfig:
         for name in ("guidance_from", "guidance_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        if not math.isfinite(self.guidance):
-            raise UsageError(f"guidance must be a number, not {self.guidance}")
+        if not 0 <= self.guidance < math.inf:
+            raise UsageError(f"guidance must be 0 or more, not {self.guidance}")
 
     def window(self, token_frames: int) -> int:
         """Latent frames that the transformer was trained to see at once."""

@@ -246,8 +246,9 @@ def _numbered(path: Path, index: int) -> Path:
 
 
 def _slug(prompt: str) -> str:
-    """A file name from a prompt: lower case, at most 60 characters, safe on every file system."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:60].strip("-") or "video"
+    """A file name from a prompt: letters of any script, in lower case, and digits; at most 60 characters, 180 bytes."""
+    name = re.sub(r"[\W_]+", "-", prompt.lower())[:60]
+    return name.encode()[:180].decode(errors="ignore").strip("-") or "video"
 
 
 def _number(value: Any, kind: type) -> Any:

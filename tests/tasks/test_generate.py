@@ -180,7 +180,7 @@ def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytes
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\ufeff夕焼け\n".encode())))
     ended = generate("--prompts", "-", "--json")
     (line,) = map(json.loads, ended.out.splitlines())
-    assert (line["path"], line["prompt"], line["seed"], line["skipped"]) == ("video-0.mp4", "夕焼け", 0, False)
+    assert (line["path"], line["prompt"], line["seed"], line["skipped"]) == ("夕焼け-0.mp4", "夕焼け", 0, False)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,9 @@ def test_prompts_from_stdin_as_json_lines(generate: Callable, monkeypatch: pytes
         (["-o", "a.mp4", "--size", "4096x4096"], "are 65536 tokens, 16384 are the most"),
         (["-o", "a.gif", "--fps", 60], "a.gif: 60 fps are more than players show of .gif: 50 are the most"),
         (["-o", "a.mp4", "--size", "0x64"], "width must be above 0, not 0"),
-        (["-o", "a.mp4", "--guidance", "nan"], "guidance must be a number, not nan"),
-        (["-o", "a.mp4", "--continue", "a.mp4", "--guidance", "inf"], "guidance must be a number, not inf"),
+        (["-o", "a.mp4", "--guidance", "nan"], "guidance must be 0 or more, not nan"),
+        (["-o", "a.mp4", "--guidance", "-3"], "guidance must be 0 or more, not -3.0"),
+        (["-o", "a.mp4", "--continue", "a.mp4", "--guidance", "inf"], "guidance must be 0 or more, not inf"),
         (["-o", "a.mp4", "--device", "toaster"], "device toaster is not known: use auto, cpu, cuda, cuda:1 or mps"),
         (["-o", "a.mp4", "--precision", "float8"], "precision float8 is not known"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from soradit.errors import SoraditError
+from soradit.model.config import MAX_SEED
 from soradit.tasks.jobs import Job, Shard, choose_shard, new_folder_of, parse_line, plan, read_orders
 
 
@@ -25,6 +26,23 @@ def test_every_video_has_a_name_of_its_own(prompts: list[str], output: Path | No
     assert len(set(paths)) == len(paths) == 3 * len(prompts)
     assert all(path.suffix == ".mp4" and len(path.name) < 100 for path in paths)
     assert [(job.prompt, job.seed) for job in jobs] == [(prompt, seed) for prompt in prompts for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stem"),
+    [
+        ("A red sunset, over_the sea!", "a-red-sunset-over-the-sea"),
+        ("空 と 海", "空-と-海"),
+        ("🌅", "video"),
+        ("海" * 70, "海" * 60),
+        ("𠮷" * 70, "𠮷" * 45),
+        ("../x", "x"),
+    ],
+)
+def test_a_name_has_the_letters_and_digits_of_its_prompt(prompt: str, stem: str) -> None:
+    (job,) = plan(orders(prompt))
+    assert job.output == Path(f"{stem}-0.mp4")
+    assert len(f"{stem}-{MAX_SEED}-999999.mp4".encode()) <= 255
 
 
 @pytest.mark.parametrize(("output", "is_new"), [("new/", True), ("v.2/", True), ("new", False), ("a.png/", False)])
