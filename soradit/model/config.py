@@ -9,7 +9,7 @@ from typing import Any
 
 from soradit.errors import SoraditError, UsageError, first_line
 
-SAMPLERS = {"flow": ("ab2", "euler"), "noise": ("ddim",)}
+SAMPLER_NAMES = {"flow": ("ab2", "euler"), "noise": ("ddim",)}
 """For each process the samplers that can walk it (see ``soradit.diffusion.sampler``), the default first."""
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"depth": 6, "width": 256, "heads": 4},
@@ -83,10 +83,10 @@ class GenerationConfig:
     fps: int = 16
 
     def __post_init__(self) -> None:
-        if self.process not in SAMPLERS:
-            raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
-        if self.sampler not in SAMPLERS[self.process]:
-            known = " or ".join(SAMPLERS[self.process])
+        if self.process not in SAMPLER_NAMES:
+            raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLER_NAMES)}")
+        if self.sampler not in SAMPLER_NAMES[self.process]:
+            known = " or ".join(SAMPLER_NAMES[self.process])
             raise UsageError(f"sampler {self.sampler} can't sample process {self.process}: use {known}")
         counts = ("steps", "height", "width", "num_frames", "fps")
         for name in counts:

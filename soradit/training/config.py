@@ -10,7 +10,7 @@ from soradit.files import require_file
 from soradit.media.clips import require_clips
 from soradit.model.config import (
     PRESETS,
-    SAMPLERS,
+    SAMPLER_NAMES,
     AutoencoderConfig,
     GenerationConfig,
     check_prompt,
@@ -189,8 +189,8 @@ class TrainConfig:
             raise UsageError(f"component {self.component} is not known: use {', '.join(NEEDED)}")
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"preset {self.preset} is not known: use {', '.join(PRESETS)}")
-        if self.process is not None and self.process not in SAMPLERS:
-            raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLERS)}")
+        if self.process is not None and self.process not in SAMPLER_NAMES:
+            raise UsageError(f"process {self.process} is not known: use {' or '.join(SAMPLER_NAMES)}")
         for prompt in self.prompts:
             check_prompt(prompt)
         for field in fields(self):
@@ -279,5 +279,5 @@ def _changed(generation: GenerationConfig, config: TrainConfig) -> GenerationCon
     """The weights' settings, with what the command asked for."""
     asked: dict[str, Any] = {name: getattr(config, name) for name in ("height", "width", "num_frames", "fps")}
     if config.process not in (None, generation.process):
-        asked |= {"process": config.process, "sampler": SAMPLERS[config.process][0]}
+        asked |= {"process": config.process, "sampler": SAMPLER_NAMES[config.process][0]}
     return generation.with_overrides(**asked)

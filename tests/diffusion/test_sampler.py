@@ -245,4 +245,4 @@ def test_guidance_begins_and_ends_where_it_is_told_to() -> None:
 def test_configs_know_every_sampler() -> None:
     from soradit.model import config
 
-    assert {process: tuple(samplers) for process, samplers in SAMPLERS.items()} == config.SAMPLERS
+    assert {process: tuple(samplers) for process, samplers in SAMPLERS.items()} == config.SAMPLER_NAMES
