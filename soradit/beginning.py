@@ -13,7 +13,7 @@ from soradit.model.config import held_latents
 def known_latents(
     autoencoder: Autoencoder, start: UInt8[np.ndarray, "T H W 3"], *, window: int
 ) -> Float[Tensor, "1 t h w c"]:
-    """Of the last frames that a video begins with, half a ``window`` of latents at most, or of an image.
+    """Latents of the last frames that a video begins with, half a ``window`` of them at most, or of an image.
 
     An image is what has fewer frames than a latent stands for.
     """

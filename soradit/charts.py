@@ -8,7 +8,7 @@ WIDTH, HEIGHT = 560, 264
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 48, 40
 """Margins in pixels, around the plotted area."""
 MAX_POINTS = 400
-"""Of a line: more are averaged, so that a page stays small however long a run is."""
+"""The most points of a line: more are averaged, so that a page stays small however long a run is."""
 
 Points = list[tuple[float, float]]
 

@@ -8,7 +8,7 @@ from soradit.errors import SoraditError, UsageError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MAX_TOKENS_WRITTEN_OUT = 1024
-"""Of a video and its prompt together."""
+"""The most, of a video and its prompt together, for which attention is written out."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 

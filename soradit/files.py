@@ -18,7 +18,7 @@ from soradit.errors import SoraditError, UsageError
 MAX_FPS = {".mp4": 1000, ".gif": 50, ".webp": 90}
 """A frame of a GIF or WebP that is to be shown for less is shown for a tenth of a second, by browsers."""
 PREFIX, SUFFIX = ".soradit-", ".part"
-"""Of what is not finished."""
+"""What begins and ends the name of a file that is not finished."""
 ABANDONED_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
 OUTPUT_SUFFIXES = (".mp4", ".gif", ".webp", ".png")
@@ -31,7 +31,7 @@ def is_video_name(path: Path) -> bool:
 
 
 def frame_name(index: int) -> str:
-    """Of a frame, from 0, in a folder of frames."""
+    """A frame's name in a folder of frames; they count from 0."""
     return f"{index:04d}.png"
 
 

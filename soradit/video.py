@@ -22,7 +22,7 @@ class Request:
     negative: str = ""
     """What it should not show."""
     seed: int = 0
-    """Of its noise: the same seed gives the same video."""
+    """Decides its noise: the same seed gives the same video."""
     settings: GenerationConfig | None = None
     """None: the weights' own."""
     start: UInt8[np.ndarray, "T H W 3"] | None = None
@@ -69,5 +69,5 @@ class Video:
 
 
 def start_hash(start: UInt8[np.ndarray, "T H W 3"]) -> str:
-    """Of what a video begins with, 16 digits."""
+    """Sixteen digits that tell what a video begins with."""
     return hashlib.sha256(start.tobytes()).hexdigest()[:16]

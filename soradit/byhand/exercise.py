@@ -157,7 +157,7 @@ class Trained:
     error: Float[Tensor, "1 4 2"]
     loss: Float[Tensor, " 1"]
     gradients: dict[str, Tensor]
-    """Of GRADIENTS_OF, and of each parameter by its name."""
+    """Gradients of GRADIENTS_OF, and of each parameter, by name."""
     parameters: dict[str, Tensor]
     """Before the update."""
     updated: dict[str, Tensor]

@@ -21,7 +21,7 @@ from soradit.evaluation.measures import LUMA, luma
 COEFFICIENTS = "detectors.json"
 _GRID = 16
 _SKY_ROWS = 11
-"""Of the grid, from the top: below may be land or sea."""
+"""Rows of the grid, from the top, that are taken for sky: below may be land or sea."""
 DIRECTIONS = ("right", "right away", "away", "left away", "left", "left towards", "towards", "right towards")
 """Clockwise on the screen, in steps of 45 degrees: clouds that go away sink, and those that come rise."""
 _STILL = 0.005

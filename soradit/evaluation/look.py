@@ -11,7 +11,7 @@ from soradit.evaluation.facts import Facts
 from soradit.evaluation.features import FeatureNetwork
 
 FRAMES_FOR_FEATURES = 8
-"""Of a clip, evenly spaced; all of a shorter one."""
+"""Frames of a clip that are looked at, evenly spaced; all of a shorter one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,9 +43,9 @@ class TrainingFeatures:
     """What the feature network sees in training clips."""
 
     windows: list[Float[np.ndarray, "k d"]]
-    """Of as many clips as are held out."""
+    """Features of as many clips as are held out."""
     frames: Float[np.ndarray, "m d"]
-    """Of every clip, a frame a second."""
+    """Features of every clip, a frame a second."""
 
 
 def wrong(stated: Facts, seen: Facts) -> list[str]:

@@ -17,7 +17,7 @@ CAPTION_HEIGHT = 20
 CAPTION_LENGTH = 180
 """In characters, the most that fit."""
 MAX_ROWS = 200
-"""Of a sheet; nobody looks at a longer page, and nothing shows it."""
+"""The most of a sheet; nobody looks at a longer page, and nothing shows it."""
 
 
 def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3"]:

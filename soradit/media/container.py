@@ -24,7 +24,7 @@ from soradit.media.webp import MAX_BYTES, animation_rate, animation_size, decode
 IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 FORMATS = f"mov,matroska,avi,gif,apng,webp,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,dv,{IMAGE_FORMATS}"
 MAX_PIXELS = 2**25
-"""Of a frame: 8K (7680x4320) and no more, so that a header of 65535x65535 takes no memory."""
+"""The most of a frame: 8K (7680x4320) and no more, so that a header of 65535x65535 takes no memory."""
 MAX_PIXEL_ASPECT = 10
 # Their clocks may jump: where captures were joined, or when 33 bits overflow.
 _JUMPING_FORMATS = ("mpegts", "mpeg")

@@ -76,7 +76,7 @@ _EXIF_ORIENTATIONS = {
 
 
 def exif_orientation(path: Path) -> Orientation:
-    """Of a still, from which av gives the angle, but not whether it is mirrored. Garbage counts as upright."""
+    """How a still is turned. av gives its angle, but not whether it is mirrored. Garbage counts as upright."""
     try:
         with Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) as image:
             return _EXIF_ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())

@@ -28,7 +28,7 @@ MERGE: PatchSize = (1, 2, 2)
 WHOLE = slice(None)
 
 MAX_STEP = 0.03
-"""Of pixels in [-1, 1]: what is levelled of a step between tokens. A larger one is an edge in the picture itself."""
+"""The most of a step between tokens that is levelled, of pixels in [-1, 1]: more is an edge in the picture itself."""
 LEVELLED = (0.6, 0.25, 0.25)
 """Share of it in time, height and width, measured on the bundled weights: what is left is like the texture inside."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MAX_ENTRIES = 256
-"""Of one text encoder; the oldest go. 10 MB for the bundled one, 60 MB for CLIP's largest."""
+"""Prompts kept of one text encoder; the oldest go. 10 MB for the bundled one, 60 MB for CLIP's largest."""
 
 
 @runtime_checkable

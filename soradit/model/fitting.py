@@ -103,7 +103,7 @@ def _turn_towards(encoder: Encoder, other: Autoencoder, videos: Videos, poll: Ca
 
 
 def _corners(videos: Videos, token_size: PatchSize) -> UInt8[Tensor, "clips t h w 3"]:
-    """Of many videos, a corner of each one's picture, in its first frames: few numbers from as many as possible."""
+    """A corner of each video's picture, in its first frames: few numbers from as many videos as possible."""
     if videos.numel() <= MAX_CHAIN_NUMBERS:
         return videos
     lengths = zip(videos.shape[1:4], token_size, strict=True)

@@ -30,7 +30,7 @@ def decode_in_slices(
 
 
 def slices(autoencoder: Autoencoder, total: int) -> list[Slice]:
-    """Of ``total`` latent frames."""
+    """Slices that make up ``total`` latent frames."""
     reach = autoencoder.decoder.reach
     starts = range(0, total, DECODED_AT_ONCE)
     return [_slice(start, max(0, start - reach), min(total, start + DECODED_AT_ONCE + reach)) for start in starts]

@@ -17,7 +17,7 @@ from soradit.report import Report
 from soradit.training.snapshots import list_snapshots, mixed, mixture
 
 WELL_MET = 0.05
-"""Of what an average lacks of the one that was asked for."""
+"""The most that an average may lack of the one that was asked for, without a word about it."""
 UNRELATED = 0.5
 """Cosine below which weights can't have one origin."""
 

@@ -49,7 +49,7 @@ class Checked:
 
     @property
     def kept_share(self) -> float:
-        """Of the picture's area, after the crop to training's shape."""
+        """The share of the picture's area that is left after the crop to training's shape."""
         if self.inspection is None:
             return 0.0
         info = self.inspection.info

@@ -32,12 +32,12 @@ from soradit.training.story import and_mirrored
 
 GB = 1e9
 COPIES_IN_CHECKPOINT = 4
-"""Of what is trained, in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
+"""What is trained, four times in float32: the weights, their average, and AdamW's two; tracked averages come on top."""
 
 FOLDERS_OF_WEIGHTS = 3
 """The run's own, the best one, and another of it half-written."""
 COMPUTED_TWICE = 4 / 3
-"""Of a step's time: the way forwards is a third of it, and the way back the rest."""
+"""Times a step's time: the way forwards is a third of it, and the way back the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +52,15 @@ class Estimate:
     parameters: int
     trained_parameters: int
     tokens: int
-    """Of a clip."""
+    """Tokens of a clip."""
     flops_per_step: float
     seconds_per_step: float
     """On this machine as busy as it is; without evaluations and samples."""
     steps: int
     memory_bytes: float
-    """Of the whole process at its largest."""
+    """What the whole process takes at its largest."""
     disk_bytes: float
-    """Of the run's folder at its largest, without samples."""
+    """What the run's folder takes at its largest, without samples."""
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -153,7 +153,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
 
 
 def _training_bytes(loop: LoopConfig, trained: int) -> int:
-    """Of checkpoints, one of them half-written, and snapshots (float16)."""
+    """Bytes of checkpoints, one of them half-written, and snapshots (float16)."""
     tracked = len(LENGTHS) if loop.snapshots else 0
     checkpoints = (loop.keep_checkpoints + 1) * (COPIES_IN_CHECKPOINT + tracked) * 4 * trained
     return checkpoints + loop.snapshots * tracked * 2 * trained

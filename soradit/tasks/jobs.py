@@ -55,7 +55,7 @@ class Job:
     seed: int = 0
     output: Path
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Of the weights' own settings."""
+    """What is set otherwise than the weights' own settings."""
     image: Path | None = None
     """What the first frame shows."""
     continued: Path | None = None

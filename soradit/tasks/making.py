@@ -109,7 +109,7 @@ class Maker:
         return pipeline
 
     def _identity(self, hashes: Hashes) -> str:
-        """Of the weights and what is merged into them."""
+        """Identity of the weights and what is merged into them."""
         return identity(hashes) + "".join(f"+{lora.fingerprint}:{lora.strength:g}" for lora in self.config.lora)
 
     def _require(self, expected: str, found: str) -> None:

@@ -29,7 +29,7 @@ from soradit.training.randomness import draw_indices, generator
 MAX_LATENT_NOISE = 0.03
 """Noise on training latents, in their root mean squares, at most: it makes the decoder forgive small errors."""
 GRADIENT_WEIGHT = 0.5
-"""Of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
+"""Weight of the loss on differences between neighbouring pixels and frames, beside the loss on pixels."""
 CROP = 128
 """Height and width in pixels that a training example shows of its window, at most: more clips at the same cost."""
 CROP_STEP = 16
@@ -38,11 +38,11 @@ NUM_FITTING_WINDOWS = 384
 NUM_STATISTICS_WINDOWS = 32
 MAX_HELD_OUT = 16
 MIN_LATENT_STD = 1e-4
-"""Of clips that never change, whose latents can't be given unit variance."""
+"""Least deviation that latents are divided by: those of clips that never change can't be given unit variance."""
 
 Video = Float[Tensor, "b frames height width 3"]
 Part = Float[Tensor, "b shown y x 3"]
-"""Of a video, or all of it."""
+"""Part of a video, or all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from soradit.training.steps import step_folder, step_folders, step_of
 
 FOLDER = "checkpoints"
 LAST = "last"
-"""Of a run's checkpoints: a link to the newest."""
+"""A link to the newest of a run's checkpoints."""
 SET_ASIDE = "set-aside"
 """Where checkpoints go that a run has turned back from."""
 ANOTHER = "name another with --resume"

@@ -88,7 +88,7 @@ class LoopConfig:
     warmup_steps: int = 100
     """At most a tenth of the steps."""
     weight_decay: float = 0.01
-    """Of matrices; biases and gains are not decayed."""
+    """Decays matrices; biases and gains are left alone."""
     betas: tuple[float, float] = (0.9, 0.99)
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.999
@@ -142,7 +142,7 @@ class TrainConfig:
     width: int | None = None
     num_frames: int | None = None
     fps: int | None = None
-    """Of the training videos; None keeps the weights' own."""
+    """What clips are read at; None keeps the weights' own."""
     flip: bool = False
     """Train on each clip's mirror image, too."""
     buckets: bool = False
@@ -166,7 +166,7 @@ class TrainConfig:
     checkpoint_activations: bool = False
     """Save memory: compute the transformer's blocks twice."""
     shard: bool = False
-    """Of several processes, let each keep but a part of weights and optimizer."""
+    """Let each of several processes keep but a part of weights and optimizer."""
     perceptual: float = 0.0
     """Weight of the autoencoder's perceptual loss."""
     adversarial: float = 0.0

@@ -15,10 +15,10 @@ from soradit.model.autoencoder import Autoencoder
 from soradit.training.perceptual import Features
 
 DISCRIMINATOR_STAGES = (1, 3, 5, 10, 15)
-"""Of Lite0, at strides of 2 to 32 pixels: from texture to what the picture is of."""
+"""Stages of Lite0 at strides of 2 to 32 pixels: from texture to what the picture is of."""
 WIDTH = 64
 DISCRIMINATOR_RATE = 5.0
-"""Of the learning rate: a discriminator starts from nothing, the decoder beside it has been trained."""
+"""Times the learning rate: a discriminator starts from nothing, the decoder beside it has been trained."""
 
 
 class Discriminator(nn.Module):

@@ -18,7 +18,7 @@ from soradit.model.dit import DiT
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
-"""Of waiting for another process, which may be encoding; one that has died is torchrun's to notice."""
+"""How long another process, which may be encoding, is waited for; one that has died is torchrun's to notice."""
 
 GROUPS: "set[dist.ProcessGroup]" = set()
 """Kept to the end: where DDP is the last to let go of one, torch waits for gloo's thread, which may wait for Python."""
@@ -40,7 +40,7 @@ class World:
         return self.rank == 0
 
     def parts(self, batch_size: int, accumulate: int) -> list[slice]:
-        """Of a batch, what this process trains on, in ``accumulate`` equal parts."""
+        """What this process trains on of a batch, in ``accumulate`` equal parts."""
         length = batch_size // (self.size * accumulate)
         first = self.rank * accumulate
         return [slice(i * length, (i + 1) * length) for i in range(first, first + accumulate)]

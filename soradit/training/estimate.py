@@ -20,7 +20,7 @@ from soradit.training.state import TrainState, trained_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleShape:
-    """Of one training example."""
+    """Shapes of one training example, without a batch."""
 
     latents: tuple[int, ...]
     """t, h, w, channels."""
@@ -101,7 +101,7 @@ class PeakFlops:
 
     per_second: float
     per_processor_second: float | None
-    """Of the CPU's cores together, which other programs take none of; None on other devices."""
+    """The CPU's cores together, as if other programs took nothing of them; None on other devices."""
 
 
 @cache

@@ -14,7 +14,7 @@ from soradit.model.dit import Attention, FeedForward
 from soradit.training.config import LoopConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Of x, x^3 and x^5: an odd polynomial that, applied again and again, takes numbers in (0, 1] near 1."""
+"""Coefficients of x, x^3 and x^5: an odd polynomial that, applied again and again, takes numbers in (0, 1] near 1."""
 NEWTON_SCHULZ_STEPS = 5
 MUON_MOMENTUM = 0.95
 ADAMW_RMS = 0.2
@@ -34,7 +34,7 @@ def optimizers_of(model: nn.Module, config: LoopConfig) -> list[torch.optim.Opti
 
 
 def matrices_of_blocks(model: nn.Module) -> list[nn.Parameter]:
-    """Of attention and feed-forward, in all blocks."""
+    """Matrices of attention and feed-forward, in all blocks."""
     layers = (layer for layer in model.modules() if isinstance(layer, (Attention, FeedForward)))
     return [p for layer in layers for p in layer.parameters() if p.ndim == 2 and p.requires_grad]
 

@@ -20,13 +20,13 @@ from soradit.training.steps import step_of
 
 PAGE = "report.html"
 WORTH_TELLING = 0.01
-"""Of a run's time that it waited for data."""
+"""The share of a run's time spent waiting for data, from which on the page says so."""
 REFRESH_SECONDS = 60
 MAX_LOG_LINES = 30
 MAX_SAMPLE_STEPS = 8
 BLUE, ORANGE, GREY = "#3b82c4", "#e0812b", "#888888"
 NOISE_TO_CLEAN = ("#2f4b8f", "#4c7bb8", "#5aa59a", "#9bb34a", "#e0812b")
-"""Of held-out loss by fifths of t."""
+"""Colours of held-out loss by fifths of t."""
 _STYLE = """
 :root { font: 14px/1.45 system-ui, sans-serif; }
 body { margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; }
@@ -66,15 +66,15 @@ class Story:
     steps: int = 0
     """To train in all."""
     facts: dict[str, str] = field(default_factory=dict)
-    """Of model, data and settings, in words."""
+    """What model, data and settings are, in words."""
     flops_per_step: float | None = None
-    """Of each process, where there are several."""
+    """For each process, where there are several."""
     peak: PeakFlops | None = None
     """Measured on this machine when the run began."""
     trivial_loss: list[float] = field(default_factory=list)
     """By fifths of t: held-out loss of a model that knows nothing but how large latents are."""
     prompts: list[str] = field(default_factory=list)
-    """Of the samples."""
+    """What the samples are made from."""
     asks_for_texture: bool = False
     """Beside pixels, which alone are what held-out loss is of."""
 

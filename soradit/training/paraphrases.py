@@ -152,7 +152,7 @@ class ParaphraseObjective:
     def _error(
         self, texts: Sequence[str], meanings: Sequence[str], where: Bool[Tensor, "b words"]
     ) -> Float[Tensor, ""]:
-        """Of pooled embeddings, and of tokens' where they count."""
+        """How far pooled embeddings are from those meant, and tokens' from theirs where they count."""
         with torch.no_grad():
             tokens_wanted, pooled_wanted = self.teacher(meanings)
         tokens, pooled = self.model(texts)

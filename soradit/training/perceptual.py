@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from soradit.model.lite0 import Lite0
 
 STAGES = (0, 1, 3, 5)
-"""Of Lite0, compared: the last ones at strides of 2, 4 and 8 pixels. Later ones see things, not texture."""
+"""Stages of Lite0 compared, the last ones at strides of 2, 4 and 8 pixels: later ones see things, not texture."""
 FRAMES = 2
-"""Of a video, that a step looks at."""
+"""Frames of a video that a step looks at."""
 
 Features = dict[int, Float[Tensor, "n _c _h _w"]]
 """Features by their stage, of unit length at every place."""
@@ -28,7 +28,7 @@ class FeatureExtractor(nn.Module):
         self.network, self.looked_at = Lite0(), stages
 
     def forward(self, video: Float[Tensor, "b frames height width 3"], step: int) -> Features:
-        """Of a video in [-1, 1]; the frames take turns from step to step."""
+        """Features of a video in [-1, 1]; the frames take turns from step to step."""
         count = video.shape[1]
         chosen = [(step + i * count // FRAMES) % count for i in range(min(FRAMES, count))]
         pictures = rearrange((video[:, chosen] + 1) * 127.5, "b t h w c -> (b t) c h w")

@@ -13,7 +13,7 @@ from soradit.training.steps import step_folder, step_folders
 
 FOLDER = "samples"
 PICTURE = "{}.jpg"
-"""Of sample number so and so: a few of its frames in a row."""
+"""A sample's picture by its number: a few of its frames in a row."""
 FRAMES_SHOWN = 4
 MAKING = "making samples of step "
 """What the log says of them."""

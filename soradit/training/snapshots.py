@@ -20,7 +20,7 @@ from soradit.training.steps import step_folder, step_folders, step_of
 
 FOLDER = "snapshots"
 LENGTHS = (0.05, 0.10)
-"""Of the tracked averages, as in the paper."""
+"""Relative lengths of the tracked averages, as in the paper."""
 SHORTEST, LONGEST = 0.01, 0.25
 """That can be asked for; the longest that there could be, an average of all steps alike, is 0.289."""
 

@@ -26,7 +26,7 @@ class TrainState:
     """Further averages by their length, for snapshots."""
     step: int = 0
     rate_scale: float = 1.0
-    """Of the learning rate: halved at each return to a checkpoint."""
+    """Multiplies the learning rate: halved at each return to a checkpoint."""
     trained: dict[str, nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:

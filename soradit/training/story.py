@@ -106,7 +106,7 @@ def _beginning(config: TrainConfig, fresh: bool) -> str:
 
 
 def samples_of(objective: Objective, config: TrainConfig, world: World) -> Samples | None:
-    """Of a transformer, with the run's other parts, which are loaded when the first sample is due."""
+    """Samples of a transformer, with the run's other parts, which are loaded when the first sample is due."""
     if not isinstance(objective, TransformerObjective):
         return None
 

@@ -23,7 +23,7 @@ from soradit.errors import SoraditError, first_line
 from soradit.report import Report
 
 TEMPERATURE = 0.05
-"""Of cosines: what is less alike than the nearest by several times this counts for nothing."""
+"""Divides cosines: what is less alike than the nearest by several times this counts for nothing."""
 SENTENCES_PER_STEP = 128
 _AT_ONCE = 256
 

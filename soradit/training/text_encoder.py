@@ -94,7 +94,7 @@ class TwoTowers(nn.Module):
         return self.compare(self.embed(pairs.captions), pairs.latents.to(device))
 
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "texts out"]:
-        """Of unit length."""
+        """Embeddings of unit length."""
         return F.normalize(self.text.pooled(texts), dim=-1)
 
     def compare(

@@ -162,7 +162,7 @@ class TransformerObjective:
 
     @property
     def shape(self) -> ExampleShape:
-        """Of the largest examples, which memory must suffice for."""
+        """Shapes of the largest examples, which memory must suffice for."""
         windows = self.training
         latents = windows.draw([windows.largest], drop_text=0.0, random=generator(0)).latents
         text, pooled = windows.text[("",)]
