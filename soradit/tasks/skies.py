@@ -83,10 +83,13 @@ def render_skies(
         for index, path in enumerate(paths)
         if not path.exists()  # write_video renames when the file is complete
     ]
+    report, there = report or Report(), count - len(jobs)
+    if there:
+        report.note(f"{folder}: {there} of {count} clips are there, and are kept as they are")
     try:
-        with (report or Report()).progress("rendering", count) as progress:
-            progress.update(count - len(jobs))
-            for done, _ in enumerate(_run(jobs), count - len(jobs) + 1):
+        with report.progress("rendering", count) as progress:
+            progress.update(there)
+            for done, _ in enumerate(_run(jobs), there + 1):
                 progress.update(done)
     finally:
         _write_metadata(folder, paths, seed)

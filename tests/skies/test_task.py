@@ -17,15 +17,19 @@ _SMALL = {"height": 32, "width": 32, "num_frames": 4}
 
 
 class Listening(Report, Progress):
-    """Keeps how many clips there were at each update, and passes it on."""
+    """Keeps notes, and how many clips there were at each update, which it passes on."""
 
     def __init__(self, on_update: Callable[[int], None] = lambda done: None) -> None:
         self.done: list[int] = []
+        self.notes: list[str] = []
         self.on_update = on_update
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         yield self
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def update(self, done: int, text: str = "") -> None:
         self.done.append(done)
@@ -40,6 +44,7 @@ def test_a_longer_run_extends_a_shorter_one(tmp_path: Path) -> None:
     assert paths[0] == first[0]
     assert (first[0].read_bytes(), first[0].stat().st_mtime_ns) == before
     assert report.done == [1, 2]
+    assert report.notes == [f"{tmp_path}: 1 of 2 clips are there, and are kept as they are"]
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [line["file_name"] for line in lines] == ["sky-5-000000.mp4", "sky-5-000001.mp4"]
     assert all(len(line["text"]) == CAPTIONS_PER_CLIP and line["scene"]["hour"] for line in lines)
