@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from soradit.imports import leave_out_compiling_and_sharding
 from soradit.model.folder import TEXT_PARTS, fingerprint, identity, promised_hashes
 from soradit.signals import leave_signals_to_the_first
 
@@ -63,6 +64,7 @@ def _embed(folder: Path, prompts: list[str]) -> None:
     leave_signals_to_the_first()
     gc.disable()
     with suppress(Exception):
+        leave_out_compiling_and_sharding()
         from soradit.model.embeddings import CachedTextEncoder
 
         as_it_is = fingerprint(folder, *TEXT_PARTS)  # damaged or not
