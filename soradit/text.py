@@ -11,3 +11,8 @@ def in_words(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: int, what: str) -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

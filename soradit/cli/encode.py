@@ -44,11 +44,12 @@ def encode(
     from soradit.console import Terminal
     from soradit.tasks.encode import CACHE_NAME, encode_folder
     from soradit.tasks.encode import verify as verify_cache
+    from soradit.text import count
 
     if verify:
         folder = cache or clips / CACHE_NAME
         number = verify_cache(folder, Terminal())
-        Terminal().note(f"{number} files, all as they were written")
+        Terminal().note(f"{count(number, 'file')}, all as written")
         print_line(str(folder))
         return
     print_line(

@@ -10,6 +10,8 @@ from soradit.cli.options import Size, height_width, print_line
 LABELS = {
     "soradit": "soradit's version",
     "weights": "hash of the weights",
+    "lora": "hash of the LoRA",
+    "trained_on": "trained on transformer",
     "negative": "negative prompt",
     "start": "hash of its beginning",
     "process": "diffusion process",
@@ -29,7 +31,7 @@ LABELS = {
 def info(
     what: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE|WEIGHTS", help="A video, or a folder of weights.  [default: the bundled ones]"),
+        typer.Argument(metavar="FILE|DIR", help="A video, weights or LoRA.  [default: the bundled weights]"),
     ] = None,
     size: Size = None,
     frames: Annotated[

@@ -98,6 +98,8 @@ class GenerationConfig:
         for name in ("guidance_from", "guidance_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.guidance_from >= self.guidance_until:
+            raise UsageError(f"guidance from {self.guidance_from} to {self.guidance_until} is none: use guidance 1")
         if not 0 <= self.guidance < math.inf:
             raise UsageError(f"guidance must be 0 or more, not {self.guidance}")
 

@@ -81,8 +81,8 @@ def load_lora(
     if model is None:
         return transformer
     for folder in dict.fromkeys(lora.folder for lora in loras):
-        if (trained_on := _trained_on(folder)) not in (None, base):
-            others = f"transformer {trained_on}, not {base}"
+        if (own := trained_on(folder)) not in (None, base):
+            others = f"transformer {own}, not {base}"
             note(f"LoRA {folder} was trained on other weights ({others}): name its own with --weights")
     merged: DiT = model.merge_and_unload(adapter_names=list(named))
     return merged.eval().requires_grad_(False)
@@ -98,7 +98,7 @@ def _names_in(folder: Path) -> list[str]:
         return list(file.keys())
 
 
-def _trained_on(folder: Path) -> str | None:
+def trained_on(folder: Path) -> str | None:
     """The fingerprint of its transformer; peft's own LoRA don't say."""
     with safe_open(folder / LORA_TENSORS, framework="pt") as file:
         return (file.metadata() or {}).get(BASE)

@@ -16,7 +16,8 @@ from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.folder import find_weights
 from soradit.report import Progress, Report
 from soradit.sheet import Card, render_sheet
-from soradit.tasks.checked import Checked, count
+from soradit.tasks.checked import Checked
+from soradit.text import count
 from soradit.training.contents import content_hash
 from soradit.training.reading import training_reading
 

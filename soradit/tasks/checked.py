@@ -9,6 +9,7 @@ from soradit.media.clips import Clip
 from soradit.media.hdr import PEAK_NITS
 from soradit.media.inspection import Colour, Inspection
 from soradit.media.reading import Reading
+from soradit.text import count
 
 _COLUMNS = "{:<7}  {:<12} {:<7} {:<8} {:<7} {:<19} {:<11} {:<24} {}"
 HEADER = _COLUMNS.format(
@@ -140,7 +141,3 @@ def _container(path: Path, names: str) -> str:
     """The one of ffmpeg's names for a format ("mov,mp4,m4a,...") that the file goes by."""
     suffix = path.suffix.lower().removeprefix(".")
     return suffix if suffix in names.split(",") else names.partition(",")[0]
-
-
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from typing import Any
 from soradit.errors import SoraditError
 from soradit.files import FIRST_FRAME
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
-from soradit.model.folder import IDENTITY, INDEX, Hashes, find_weights, identity, verify
+from soradit.model.folder import IDENTITY, INDEX, LORA_CONFIG, Hashes, Lora, find_weights, identity, verify
 
 
 def info(
@@ -21,12 +21,14 @@ def info(
         from soradit.media.tags import read_about
 
         return read_about(what)
+    if what is not None and (what / LORA_CONFIG).is_file():
+        return _about_lora(what)
     if what is not None and what.suffix and not what.exists():
         raise SoraditError(f"{what}: no such file")
     if what is not None and what.is_dir() and not (what / INDEX).is_file():
         raise SoraditError(
-            f"{what} is a folder, neither of weights (it has no {INDEX}) nor of one video's frames (no {FIRST_FRAME}): "
-            "name a video in it"
+            f"{what} is a folder, neither of weights (it has no {INDEX}) nor of LoRA (no {LORA_CONFIG}) nor of one "
+            f"video's frames (no {FIRST_FRAME}): name a video in it"
         )
     folder = find_weights(what)
     own, token_size = load_generation_config(folder), load_autoencoder_config(folder).token_size
@@ -36,6 +38,17 @@ def info(
     facts: dict[str, Any] = {"weights": identity(hashes), "folder": str(folder)}
     facts |= {f"{name}_parameters": count_parameters(folder / name) for name in IDENTITY if name != "tokenizer"}
     return facts | _costs(folder, settings, hashes)
+
+
+def _about_lora(folder: Path) -> dict[str, Any]:
+    from soradit.model.lora import trained_on
+
+    try:
+        facts = {"lora": Lora(folder).fingerprint, "folder": str(folder)}
+        facts["rank"] = json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["r"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SoraditError(f"LoRA {folder} is damaged ({error}): copy it again") from error
+    return facts | {"parameters": count_parameters(folder), "trained_on": trained_on(folder)}
 
 
 def count_parameters(component: Path) -> int:

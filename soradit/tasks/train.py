@@ -16,6 +16,7 @@ from soradit.media.clips import find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.report import Report
 from soradit.tasks.objectives import BUILDERS, Split, encode_share
+from soradit.text import count
 from soradit.training.checkpoint import read_state
 from soradit.training.config import OF_AUTOENCODER, LoopConfig, TrainConfig, require_together
 from soradit.training.distributed import World, joined, parallelize
@@ -73,7 +74,8 @@ def _train(config: TrainConfig, loop: LoopConfig, stop: Stop, report: Report, wo
     stop.agree = world.agree
     fresh = described["began"]["fresh"]
     story = tell_story(config, loop, objective, clips.training, clips.held_out, fresh=fresh, world=world)
-    report.note(f"{config.component}: {story.facts['parameters']}, {loop.steps} steps of {loop.batch_size} clips each")
+    steps = f"{count(loop.steps, 'step')} of {count(loop.batch_size, 'clip')} each"
+    report.note(f"{config.component}: {story.facts['parameters']}, {steps}")
     own_share = replace(loop, batch_size=loop.batch_size // world.size)
     run_loop(
         objective,
@@ -127,7 +129,7 @@ def _split(config: TrainConfig, report: Report) -> Split:
     apart = f"{len(held_out)} held out" + (f" in {config.held_out}" if config.held_out else "")
     if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
         apart, held_out = "too few to hold out: held-out figures are of these themselves", training
-    report.note(f"{len(clips)} clips in {config.data}: {len(training)}{mirrored} to train on, {apart}")
+    report.note(f"{count(len(clips), 'clip')} in {config.data}: {len(training)}{mirrored} to train on, {apart}")
     if config.held_out and (both := {clip.path.resolve() for clip in training} & {c.path.resolve() for c in held_out}):
         report.note(f"{len(both)} of those held out are trained on, too: their loss won't tell what is learnt by heart")
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from soradit.errors import SoraditError
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.folder import LORA_TENSORS, Lora, parse_lora
+from soradit.model.folder import LORA_CONFIG, LORA_TENSORS, Lora, parse_lora
 from soradit.model.lora import add_lora, load_lora, save_lora
+from soradit.tasks.info import info
 
 CONFIG = DiTConfig(depth=2, width=48, heads=2, latent_channels=16, text_dim=32, pooled_dim=32)
 RANK = 3
@@ -129,3 +130,13 @@ def test_a_lora_that_does_not_fit_is_named(lora: Path) -> None:
     (lora / LORA_TENSORS).write_bytes(b"half of it")
     with pytest.raises(SoraditError, match=f"LoRA {lora} doesn't fit"):
         load_lora(base(), [Lora(lora)], base=BASE)
+
+
+def test_info_of_it(lora: Path) -> None:
+    facts = info(lora)
+    added = sum(tensor.numel() for name, tensor in trained(0).state_dict().items() if ".lora_" in name)
+    assert (facts["rank"], facts["parameters"], facts["trained_on"]) == (RANK, added, BASE)
+    assert facts["lora"] == Lora(lora).fingerprint
+    (lora / LORA_CONFIG).write_text("{}")
+    with pytest.raises(SoraditError, match=r"LoRA .*lora is damaged \('r'\): copy it again"):
+        info(lora)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import GenerationConfig, load_generation_config
 from soradit.model.dit import DiT, DiTConfig
@@ -64,6 +64,12 @@ def test_saved_generation_config_is_loaded(tmp_path: Path) -> None:
     config = GenerationConfig(process="noise", sampler="ddim", steps=7, guidance=1.5, height=64, width=96)
     save_generation_config(tmp_path, config)
     assert load_generation_config(tmp_path) == config
+
+
+def test_guidance_acts_somewhere() -> None:
+    assert GenerationConfig(guidance_from=0.2, guidance_until=0.3)
+    with pytest.raises(UsageError, match=r"guidance from 0\.7 to 0\.7 is none: use guidance 1"):
+        GenerationConfig(guidance_from=0.7, guidance_until=0.7)
 
 
 def test_index_names_the_parts_as_diffusers_does(weights: Path) -> None:

@@ -199,7 +199,9 @@ def test_info_of_a_long_video_looks_once_at_windows_of_one_length(
 def test_info_of_a_folder_of_videos(soradit: Callable, here: Path) -> None:
     ended = soradit("info", here)
     assert (ended.exit_code, ended.out) == (1, "")
-    assert ended.error.endswith("nor of one video's frames (no 0000.png): name a video in it")
+    assert ended.error.endswith(
+        "nor of LoRA (no adapter_config.json) nor of one video's frames (no 0000.png): name a video in it"
+    )
 
 
 def test_info_of_nothing(soradit: Callable, tmp_path: Path) -> None:
