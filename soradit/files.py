@@ -74,7 +74,7 @@ def reveal(temporary: Path, target: Path) -> None:
     """Give a finished folder its name, once the disk has all that is in it, in place of what had that name before."""
     for path in (*temporary.rglob("*"), temporary):
         _sync(path)
-    before = target.with_name(f".{target.name}.before.tmp")
+    before = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with suppress(FileNotFoundError):
         os.rename(target, before)
     os.replace(temporary, target)

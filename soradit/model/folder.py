@@ -52,8 +52,8 @@ def has_component(folder: Path, component: str) -> bool:
 
 
 def hash_files(folder: Path, components: Iterable[str] = IDENTITY) -> Hashes:
-    """Hashes of every file of these components. Raises SoraditError for one that can't be read."""
-    paths = (p for component in components for p in sorted((folder / component).rglob("*")) if p.is_file())
+    """Hashes of every file of these components that isn't hidden. Raises SoraditError for one that can't be read."""
+    paths = (p for component in components for p in sorted((folder / component).rglob("[!.]*")) if p.is_file())
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
 
 

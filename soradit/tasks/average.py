@@ -34,6 +34,7 @@ def average_run(
     """
     require_new(output)
     require_no_lora(find_weights(run))
+    verify(run)
     snapshots = list_snapshots(run)
     if not snapshots:
         raise SoraditError(f"{run} has no snapshots: train with --snapshots 8")

@@ -160,8 +160,9 @@ def _training_bytes(loop: LoopConfig, trained: int) -> int:
 
 
 def _require_disk(run: Path, needed_bytes: float) -> None:
-    """Raises SoraditError when the run's folder would not fit."""
+    """Raises SoraditError when the run's folder would not fit, what it holds already being replaced."""
+    held = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     there = next(folder for folder in (run.resolve(), *run.resolve().parents) if folder.exists())
-    if (free := shutil.disk_usage(there).free) < needed_bytes:
+    if (free := shutil.disk_usage(there).free + held) < needed_bytes:
         needed = f"{needed_bytes / GB:.1f} GB are needed, {free / GB:.1f} GB are free"
         raise SoraditError(f"the disk of {run} is too small: {needed}: choose another with -o, or fewer --keep")

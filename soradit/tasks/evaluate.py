@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from itertools import islice
@@ -131,10 +132,11 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
 def _require_split(config: EvaluateConfig) -> None:
     """Raises SoraditError for a run that held out other clips, and so was trained on all of its own."""
     weights = find_weights(config.weights)
-    try:
-        held_out = json.loads((weights / RUN_CONFIG).read_text(encoding="utf-8"))["train"]["held_out"]
-    except (OSError, ValueError, KeyError, TypeError):  # no run, or one from before there was the option
-        return
+    held_out = None
+    for run in (weights, weights.parent):  # of RUN/best
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no run, or one from before there was the option
+            held_out = json.loads((run / RUN_CONFIG).read_text(encoding="utf-8"))["train"]["held_out"]
+            break
     if held_out is not None:
         raise SoraditError(
             f"{weights} was trained with --held-out {held_out}: evaluate with --data {held_out} and --training or --all"

@@ -41,14 +41,16 @@ def info(
 
 
 def _about_lora(folder: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+
     from soradit.model.lora import trained_on
 
     try:
-        facts = {"lora": Lora(folder).fingerprint, "folder": str(folder)}
+        facts: dict[str, Any] = {"lora": Lora(folder).fingerprint, "folder": str(folder)}
         facts["rank"] = json.loads((folder / LORA_CONFIG).read_text(encoding="utf-8"))["r"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return facts | {"parameters": count_parameters(folder), "trained_on": trained_on(folder)}
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise SoraditError(f"LoRA {folder} is damaged ({error}): copy it again") from error
-    return facts | {"parameters": count_parameters(folder), "trained_on": trained_on(folder)}
 
 
 def count_parameters(component: Path) -> int:

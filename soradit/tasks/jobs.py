@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from soradit.errors import SoraditError, UsageError, first_line
 from soradit.files import is_video_name
@@ -217,15 +218,12 @@ class _Names:
 
     def given(self, path: Path, i: int) -> Path:
         """A name that an order asks for; later videos of the same order are numbered."""
-        path = _numbered(path, i) if i else path
-        if not self._take(path):
-            raise SoraditError(f"{path}: is the name of an earlier video too; give each its own")
-        return path
+        return self._claim(_numbered(path, i) if i else path)
 
     def make(self, prompt: str, seed: int, index: int) -> Path:
         output = self.output or Path()
         if self.is_file:
-            return output if self.single else _numbered(output, index)
+            return self._claim(output if self.single else _numbered(output, index))
         name = f"{_slug(prompt)}-{seed}"
         while True:
             repeat = self.repeats.get(name, 1)
@@ -233,6 +231,11 @@ class _Names:
             if self._take(path):
                 return path
             self.repeats[name] = repeat + 1
+
+    def _claim(self, path: Path) -> Path:
+        if not self._take(path):
+            raise SoraditError(f"{path}: is the name of an earlier video too; give each its own")
+        return path
 
     def _take(self, path: Path) -> bool:
         key = int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "big")
@@ -247,7 +250,8 @@ def _numbered(path: Path, index: int) -> Path:
 
 def _slug(prompt: str) -> str:
     """A file name from a prompt: letters of any script, in lower case, and digits; at most 60 characters, 180 bytes."""
-    name = re.sub(r"[\W_]+", "-", prompt.lower())[:60]
+    letters = (c if category(c)[0] in "LMN" else " " for c in prompt.lower())
+    name = "-".join("".join(letters).split())[:60]
     return name.encode()[:180].decode(errors="ignore").strip("-") or "video"
 
 

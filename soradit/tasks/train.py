@@ -29,6 +29,7 @@ from soradit.training.run import (
     beginning,
     checkpoint_to_resume,
     describe_run,
+    forget_after,
     locked_run,
     prepare_run,
     undone_if_refused,
@@ -117,6 +118,8 @@ def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path 
     checkpoint = checkpoint_to_resume(config, described, report)
     if checkpoint is None or not (config.run / RUN_CONFIG).is_file():
         prepare_run(config)
+    if checkpoint is None:
+        forget_after(config.run, 0)
     began = read_state(checkpoint).get("began") if checkpoint else None
     described["began"] = began or beginning(config)
     write_whole(config.run / RUN_CONFIG, json.dumps(described, indent=2) + "\n")

@@ -97,7 +97,7 @@ def prune_checkpoints(run: Path, keep: int) -> None:
     for old in list_checkpoints(run)[:-keep]:
         unlisted = old.with_name(f".{old.name}.tmp")  # lest a kill in the middle leaves part of a checkpoint
         os.replace(old, unlisted)
-        shutil.rmtree(unlisted)
+        shutil.rmtree(unlisted, ignore_errors=True)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -120,6 +120,10 @@ def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
                 target = target.with_name(f"{target.name}+")
             os.replace(later, target)
             moved.append(target)
+    if kept := list_checkpoints(run):
+        _point(run / LAST, kept[-1])
+    else:
+        (run / LAST).unlink(missing_ok=True)
     return moved
 
 

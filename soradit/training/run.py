@@ -27,7 +27,7 @@ from soradit.model.folder import IDENTITY, INDEX, TEXT_PARTS, has_component
 from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
 from soradit.training.best import drop_later_best
-from soradit.training.checkpoint import list_checkpoints, read_state, set_aside_later
+from soradit.training.checkpoint import LAST, list_checkpoints, read_state, set_aside_later
 from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings, option_of
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.snapshots import FOLDER as SNAPSHOTS
@@ -137,6 +137,8 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
         checkpoint = Path(config.resume)
     elif found := list_checkpoints(config.run):
         checkpoint = found[-1]
+    elif (config.run / LAST).is_symlink():
+        raise SoraditError(f"{config.run} was trained, and its checkpoints are gone: choose another folder with -o")
     else:
         return None
     if config.resume == "never":
@@ -196,7 +198,11 @@ def turn_back_to(run: Path, checkpoint: Path, report: Report) -> None:
     """What the run did after ``checkpoint`` is over: later checkpoints are set aside, the rest removed."""
     if moved := set_aside_later(run, checkpoint):
         report.note(f"turning back: {', '.join(c.name for c in moved)} set aside in {moved[0].parent}")
-    step = read_state(checkpoint)["step"]
+    forget_after(run, read_state(checkpoint)["step"])
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Remove samples, snapshots and best weights of later steps, which a try left that is not gone on with."""
     for folder in (SAMPLES, SNAPSHOTS):
         drop_later(run / folder, step)
     drop_later_best(run, step)

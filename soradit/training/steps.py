@@ -16,7 +16,7 @@ def step_of(folder: Path) -> int:
 
 def step_folders(parent: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(parent.glob(f"{PREFIX}[0-9]*")) if parent.is_dir() else []
+    return sorted(folder for folder in parent.glob(f"{PREFIX}*") if folder.name.removeprefix(PREFIX).isdecimal())
 
 
 def drop_later(parent: Path, step: int) -> None:

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from soradit.errors import SoraditError, first_line
+from soradit.files import write_whole
 from soradit.report import Report
 
 TEMPERATURE = 0.05
@@ -65,7 +66,7 @@ def _embed_once(teacher: str, texts: list[str], report: Report, kept: Path) -> F
     with suppress(OSError, SafetensorError, KeyError):
         return load_file(kept)[key]
     embedded = _embed(teacher, texts, report)
-    save_file({key: embedded}, kept)  # half a file is damaged, and asked for again
+    write_whole(kept, save({key: embedded}))
     return embedded
 
 

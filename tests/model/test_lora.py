@@ -1,5 +1,6 @@
 """LoRA: nothing at first, peft's own format, several at once at their strengths."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -137,6 +138,9 @@ def test_info_of_it(lora: Path) -> None:
     added = sum(tensor.numel() for name, tensor in trained(0).state_dict().items() if ".lora_" in name)
     assert (facts["rank"], facts["parameters"], facts["trained_on"]) == (RANK, added, BASE)
     assert facts["lora"] == Lora(lora).fingerprint
+    os.truncate(lora / LORA_TENSORS, (lora / LORA_TENSORS).stat().st_size - 4)
+    with pytest.raises(SoraditError, match=r"LoRA .*lora is damaged .*: copy it again"):
+        info(lora)
     (lora / LORA_CONFIG).write_text("{}")
     with pytest.raises(SoraditError, match=r"LoRA .*lora is damaged \('r'\): copy it again"):
         info(lora)

@@ -61,6 +61,15 @@ def test_what_cannot_be_averaged_leaves_nothing(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_damaged_run_is_not_averaged(soradit: Callable, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "vae" / "config.json").write_text("{}")
+    ended = soradit("average", run, "-o", tmp_path / "averaged")
+    assert ended.exit_code == 1
+    assert "vae/config.json is damaged or was changed" in ended.error
+    assert not (tmp_path / "averaged").exists()
+
+
 def test_several_runs_become_their_mean(soradit: Callable, trained: Path, weights: Path, tmp_path: Path) -> None:
     mean = tmp_path / "mean"
     ended = soradit("average", trained, weights, "-o", mean)

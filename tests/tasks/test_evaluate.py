@@ -90,11 +90,10 @@ def test_a_run_that_held_out_other_clips_is_evaluated_on_them(
     run = shutil.copytree(weights, tmp_path / "run")
     (run / "config.json").write_text(json.dumps({"train": {"held_out": "unseen"}}))
     ended = soradit("evaluate", run, "--data", clips, "-o", tmp_path / "out")
-    why = f"{run} was trained with --held-out unseen"
-    assert (ended.exit_code, ended.error) == (
-        1,
-        f"soradit: {why}: evaluate with --data unseen and --training or --all",
-    )
+    remedy = "evaluate with --data unseen and --training or --all"
+    assert (ended.exit_code, ended.error) == (1, f"soradit: {run} was trained with --held-out unseen: {remedy}")
+    ended = soradit("evaluate", run / "best", "--data", clips, "-o", tmp_path / "out")
+    assert ended.error == f"soradit: {run / 'best'} was trained with --held-out unseen: {remedy}"
 
 
 def test_captions_of_other_things(evaluate: Callable, clips: Path, tmp_path: Path) -> None:

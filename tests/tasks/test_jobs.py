@@ -37,6 +37,8 @@ def test_every_video_has_a_name_of_its_own(prompts: list[str], output: Path | No
         ("海" * 70, "海" * 60),
         ("𠮷" * 70, "𠮷" * 45),
         ("../x", "x"),
+        ("आकाश में बादल", "आकाश-में-बादल"),
+        ("ท้องฟ้า", "ท้องฟ้า"),
     ],
 )
 def test_a_name_has_the_letters_and_digits_of_its_prompt(prompt: str, stem: str) -> None:
@@ -149,6 +151,9 @@ def test_one_name_is_not_given_twice() -> None:
     first, second = plan([{"prompt": "a", "output": Path("x.mp4")}, {"prompt": "b", "output": Path("x.mp4")}])
     assert isinstance(first, Job)
     assert "x.mp4: is the name of an earlier video too" in str(second)
+    first, second = plan([{"prompt": "a", "output": Path("x-001.mp4")}, {"prompt": "b"}], output=Path("x.mp4"))
+    assert isinstance(first, Job)
+    assert "x-001.mp4: is the name of an earlier video too" in str(second)
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

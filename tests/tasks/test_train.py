@@ -767,6 +767,9 @@ def test_a_disk_that_is_too_small_is_known_beforehand(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SoraditError, match=r"the disk of .*run is too small: .* GB are needed"):
         dry_run(TrainConfig(data=clips, run=tmp_path / "run", weights=str(weights)), LOOP)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "replaced").write_bytes(bytes(10**8))
+    dry_run(TrainConfig(data=clips, run=tmp_path / "run", weights=str(weights)), LOOP)
 
 
 def peak_memory_bytes(*arguments: object) -> int:
@@ -917,6 +920,40 @@ def test_best_weights_that_are_turned_back_from_are_gone(start: Start) -> None:
     with pytest.raises(StateSaved):
         start(resume=str(run / "checkpoints" / "step-00000002"), keep_checkpoints=4, max_hours=1e-9, evaluate_every=9)
     assert not (run / "best").exists()
+
+
+def test_a_new_start_keeps_nothing_of_a_try_without_a_checkpoint(start: Start) -> None:
+    run = start(evaluate_every=2, sample_every=1, snapshots=2, flip=True)
+    shutil.rmtree(run / "checkpoints")
+    (run / "last").unlink()
+    with pytest.raises(StateSaved):
+        start(max_hours=1e-9, evaluate_every=9, sample_every=9)
+    assert not (run / "best").exists()
+    assert not [*run.glob("samples/*"), *run.glob("snapshots/*")]
+
+
+def test_trained_weights_whose_checkpoints_are_gone_are_not_overwritten(start: Start) -> None:
+    run = start()
+    trained = fingerprint(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(SoraditError, match=r"run was trained, and its checkpoints are gone: choose another folder"):
+        start()
+    assert fingerprint(run) == trained
+
+
+def test_what_a_killed_process_left_of_the_best_before_ends_no_training(start: Start) -> None:
+    run = start(evaluate_every=2, steps=2)
+    shutil.copytree(run / "best", run / ".best.before.tmp")
+    start(evaluate_every=1, resume="auto", steps=4)
+    assert not list(run.glob(".*.tmp"))
+
+
+def test_a_copy_of_a_checkpoint_beside_it_is_none(start: Start) -> None:
+    run = start(steps=2, checkpoint_every=1)
+    (newest,) = list_checkpoints(run)[-1:]
+    shutil.copytree(newest, newest.with_name(f"{newest.name}.bak"))
+    start(steps=4)
+    assert (run / "last").resolve().name == "step-00000004"
 
 
 def test_a_run_is_one_process_s_at_a_time(start: Start, tmp_path: Path) -> None:

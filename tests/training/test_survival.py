@@ -102,7 +102,7 @@ def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_part_of_it(
     class Killed(BaseException):
         pass
 
-    def remove_a_little(folder: Path) -> None:
+    def remove_a_little(folder: Path, **_: bool) -> None:
         (folder / "state.json").unlink()
         raise Killed
 
