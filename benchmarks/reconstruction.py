@@ -23,7 +23,7 @@ from einops import rearrange
 from machine import describe_run, markdown_heading, markdown_table
 from torch import Tensor
 
-from soradit.media.clips import Clip, find_clips, split_clips
+from soradit.media.clips import Clip, split_clips, survey_clips
 from soradit.media.patches import PatchSize, patchify, unpatchify
 from soradit.media.video import read_video
 from soradit.model.autoencoder import Autoencoder, to_float, to_uint8
@@ -147,7 +147,7 @@ def load_clips(
     options: argparse.Namespace, config: GenerationConfig, token_size: PatchSize
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Training and held-out videos, uint8."""
-    sides = split_clips(find_clips(options.data, require_captions=False))
+    sides = split_clips(survey_clips(options.data).clips)
     limits = (options.training_clips, options.held_out_clips)
     training, held_out = (
         [to_uint8(video) for video in read_windows(side[:limit], config, token_size)]

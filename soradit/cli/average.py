@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import look_first, print_line
+from soradit.cli.options import print_line, require_inputs
 from soradit.errors import UsageError
 from soradit.model.folder import require_new
 
@@ -33,7 +33,7 @@ def average(
     if len(runs) > 1 and (length or step):
         raise UsageError("--length and --step are for the average of one run, not of several")
     for run in runs:
-        look_first(weights=run)
+        require_inputs(weights=run)
     require_new(output)
 
     from soradit.console import Terminal

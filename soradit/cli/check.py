@@ -13,8 +13,8 @@ from soradit.cli.options import (
     Weights,
     exit_on_sigterm,
     height_width,
-    look_first,
     print_line,
+    require_inputs,
 )
 
 
@@ -43,7 +43,7 @@ def check(
     exit_on_sigterm()
 
     overrides = {"height": height, "width": width, "num_frames": frames, "fps": fps}
-    look_first(clips, weights=weights, **overrides)
+    require_inputs(clips, weights=weights, **overrides)
 
     from soradit.console import TerminalOfRows
     from soradit.tasks.check import check as run

@@ -13,8 +13,8 @@ from soradit.cli.options import (
     Size,
     Weights,
     height_width,
-    look_first,
     print_line,
+    require_inputs,
 )
 
 
@@ -39,7 +39,7 @@ def encode(
     height, width = height_width(size)
     overrides = {"height": height, "width": width, "fps": fps}
     if not verify:
-        look_first(clips, weights=weights, **overrides)
+        require_inputs(clips, weights=weights, **overrides)
 
     from soradit.console import Terminal
     from soradit.tasks.encode import CACHE_NAME, encode_folder
@@ -49,7 +49,7 @@ def encode(
     if verify:
         folder = cache or clips / CACHE_NAME
         number = verify_cache(folder, Terminal())
-        Terminal().note(f"{count(number, 'file')}, all as written")
+        Terminal().note(f"{count(number, 'file')}, all as they were written")
         print_line(str(folder))
         return
     print_line(

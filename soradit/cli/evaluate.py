@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Device, Overwrite, Precision, exit_on_sigterm, look_first, print_line
+from soradit.cli.options import Device, Overwrite, Precision, exit_on_sigterm, print_line, require_inputs
 
 
 def evaluate(
@@ -47,7 +47,7 @@ def evaluate(
     soradit evaluate run --data clips
     """
     exit_on_sigterm()
-    look_first(*filter(None, (data, training)), weights=weights, steps=steps, guidance=guidance)
+    require_inputs(*filter(None, (data, training)), weights=weights, steps=steps, guidance=guidance)
 
     from soradit.evaluation.config import EvaluateConfig
 

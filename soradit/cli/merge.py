@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from soradit.cli.options import Weights, look_first, print_line
+from soradit.cli.options import Weights, print_line, require_inputs
 
 
 def merge(
@@ -23,7 +23,7 @@ def merge(
     from soradit.console import Terminal
     from soradit.model.folder import parse_lora, require_new
 
-    look_first(weights=weights)
+    require_inputs(weights=weights)
     require_new(output)
     loras = [parse_lora(spec) for spec in lora]
 

@@ -79,7 +79,7 @@ def height_width(size: str | None) -> tuple[int | None, int | None]:
     return (None, None) if size is None else parse_size(size)
 
 
-def look_first(*folders: Path, weights: str | Path | None, **overrides: float | None) -> None:
+def require_inputs(*folders: Path, weights: str | Path | None, **overrides: float | None) -> None:
     """Raise SoraditError for clips and weights that aren't there, or settings that can't be; imports no torch."""
     from soradit.media.clips import require_clips
     from soradit.model.config import settings_of

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from soradit.errors import SoraditError
@@ -42,21 +42,20 @@ class Survey:
     remarks: list[str]  # what is odd, and no reason to refuse
 
 
-def find_clips(folder: Path, *, require_captions: bool = True) -> list[Clip]:
+def find_clips(folder: Path) -> list[Clip]:
     """Find every video in ``folder`` and below, and every captioned image, sorted by name, with its captions.
 
     Captions come from ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet`` in ``folder`` (``file_name`` and
     ``text``, the Hugging Face videofolder form; several rows for a file, or a list, are several captions), else from
     ``clip.txt`` beside ``clip.mp4``. Names that start with "." are ignored, and so are folders of weights or runs.
-    Without ``require_captions`` a clip that has none gets an empty one.
 
     Raises SoraditError when there is no clip, a clip has no caption, a metadata file is malformed (named with
     its line), or a row names a file that is missing or outside ``folder``.
     """
-    survey = survey_clips(folder, require_captions=require_captions)
+    survey = survey_clips(folder)
     if survey.problems:
         raise SoraditError(survey.problems[0].message)
-    return [clip if clip.captions else replace(clip, captions=("",)) for clip in survey.clips]
+    return survey.clips
 
 
 def require_folder(folder: Path) -> None:
@@ -76,7 +75,7 @@ def require_clips(folder: Path) -> None:
         raise SoraditError(_no_clips(folder))
 
 
-def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
+def survey_clips(folder: Path) -> Survey:
     """Look through ``folder`` as ``find_clips`` does, and go on where that stops.
 
     Raises SoraditError when there is no such folder.
@@ -97,8 +96,7 @@ def survey_clips(folder: Path, *, require_captions: bool = True) -> Survey:
         if not texts:
             texts, place = text_beside(path, problems), ".txt"
         clips.append(Clip(path=path, captions=texts, caption_place=place if texts else ""))
-    if require_captions:
-        problems += _without_caption(clips)
+    problems += _without_caption(clips)
     claimed = {clip.path.with_suffix(".txt") for clip in clips}
     texts_found = _find_files(folder, (".txt",), [])
     stray_texts = [path for path in texts_found if path not in claimed]

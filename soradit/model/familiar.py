@@ -54,11 +54,11 @@ def distances(pooled: Float[Tensor, "b pooled"], landmarks: Float[Tensor, "n poo
 
 def farthest_points(points: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
     """Points that lie as far apart as may be: each next one is the furthest from those before (Gonzalez 1985)."""
-    chosen = [0]
-    nearest = distances(points, points[:1])
+    directions, chosen = F.normalize(points, dim=-1), [0]
+    nearest = 1 - directions @ directions[0]
     while len(chosen) < min(count, len(points)) and nearest.max() > SAME:
         chosen.append(int(nearest.argmax()))
-        nearest = torch.minimum(nearest, distances(points, points[chosen[-1:]]))
+        nearest = torch.minimum(nearest, 1 - directions @ directions[chosen[-1]])
     return points[chosen]
 
 

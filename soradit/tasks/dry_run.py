@@ -147,7 +147,7 @@ def _estimate(config: TrainConfig, loop: LoopConfig, *, clips: int, held_out: in
         flops_per_step=loop.batch_size * flops_per_clip(dit, shape, lora=config.lora),
         seconds_per_step=seconds * (COMPUTED_TWICE if config.checkpoint_activations else 1),
         steps=loop.steps,
-        memory_bytes=beside + transformer_bytes(config, loop, dit, shape),
+        memory_bytes=beside + transformer_bytes(model, config, loop, shape),
         disk_bytes=FOLDERS_OF_WEIGHTS * published + _training_bytes(loop, trained),
     )
 

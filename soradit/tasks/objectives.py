@@ -63,7 +63,6 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
         held_out=windows["held-out"],
         generation=generation,
         batch_size=loop.batch_size,
-        drop_text=config.drop_text,
         seed=loop.seed,
         device=device,
         precision=choose_precision(config.precision, device),

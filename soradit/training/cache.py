@@ -17,7 +17,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from soradit.errors import SoraditError
@@ -103,15 +102,21 @@ def save_text(shards: Shards, captions: tuple[str, ...], tokens: Tensor, pooled:
     shards.write(text_name(captions), {"tokens": tokens, "pooled": pooled})
 
 
-def read_text(path: Path) -> tuple[Tensor, Tensor]:
-    """Token embeddings (captions, words, text) and pooled embeddings (captions, pooled), in float32.
-
-    Raises SoraditError when the file is damaged.
-    """
+def read_pooled(path: Path) -> Tensor:
+    """The pooled embeddings of a clip's captions, (captions, pooled), float32. SoraditError for a damaged file."""
     try:
-        tensors = load_file(path)
-        return tensors["tokens"].float(), tensors["pooled"].float()
-    except (SafetensorError, OSError, KeyError) as error:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("pooled").float()
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_tokens(path: Path, index: int) -> Tensor:
+    """The token embeddings of one of them, (words, text), float32. SoraditError for a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice("tokens")[index].float()
+    except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
 
 

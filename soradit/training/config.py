@@ -149,8 +149,6 @@ class TrainConfig:
     """Train on each clip in a shape and length of its own, of about the videos' area."""
     keep_damaged: bool = False
     """Use damaged clips up to their damage."""
-    drop_text: float = 0.1
-    """Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
     timestep_shift: float = 1.0
     """Above 1, more of training's timesteps near the noise."""
     timestep_spread: float = 1.0
@@ -214,8 +212,6 @@ class TrainConfig:
             raise UsageError(f"--keep-damaged is not for --component {self.component}: it takes intact clips alone")
         if self.precision == "float16":
             raise UsageError("float16 gradients underflow: train with --precision bfloat16 or float32")
-        if not 0 <= self.drop_text <= 1:
-            raise UsageError(f"drop_text must be from 0 to 1, not {self.drop_text}")
         for name in ("timestep_shift", "timestep_spread", "min_snr", "lora"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{option_of(name)} must be above 0, not {getattr(self, name)}")

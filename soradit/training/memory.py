@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from soradit.device import choose_device, choose_precision
 from soradit.model.cost import num_bytes
-from soradit.model.dit import DiT, DiTConfig
+from soradit.model.dit import DiT
 from soradit.model.lora import add_lora
 from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.estimate import ExampleShape, peak_bytes
@@ -22,10 +22,9 @@ def as_trained(model: DiT, config: TrainConfig) -> DiT:
     return model
 
 
-def transformer_bytes(config: TrainConfig, loop: LoopConfig, dit: DiTConfig, shape: ExampleShape) -> int:
-    """The most memory that training takes, beside what the process takes anyway."""
+def transformer_bytes(model: DiT, config: TrainConfig, loop: LoopConfig, shape: ExampleShape) -> int:
+    """The most memory that training takes, beside what the process takes anyway; ``model`` is ``as_trained``."""
     part = loop.batch_size // loop.accumulate
-    model = as_trained(DiT(dit), config)
     tracked = len(LENGTHS) if loop.snapshots else 0
     precision = choose_precision(config.precision, choose_device(config.device))
     return peak_bytes(model, shape, part, precision) + tracked * num_bytes(trained_parameters(model).values())
@@ -36,15 +35,17 @@ def memory_advice(config: TrainConfig, loop: LoopConfig, objective: Objective) -
     if not isinstance(objective, TransformerObjective):
         return "use a smaller --batch-size"
 
-    def gigabytes(config: TrainConfig, loop: LoopConfig) -> str:
-        return f"{transformer_bytes(config, loop, objective.model.config, objective.shape) / 1e9:.2g} GB"
+    model = as_trained(DiT(objective.model.config), config)
 
-    words = []
+    def gigabytes(loop: LoopConfig) -> str:
+        return f"{transformer_bytes(model, config, loop, objective.shape) / 1e9:.2g} GB"
+
+    as_it_is, words = gigabytes(loop), []
     more = (parts for parts in range(loop.accumulate + 1, loop.batch_size + 1) if loop.batch_size % parts == 0)
     if parts := next(more, None):
-        words.append(f"--accumulate {parts} ({gigabytes(config, replace(loop, accumulate=parts))})")
+        words.append(f"--accumulate {parts} ({gigabytes(replace(loop, accumulate=parts))})")
     if not config.checkpoint_activations:
-        checkpointed = gigabytes(replace(config, checkpoint_activations=True), loop)
-        words.append(f"--checkpoint-activations ({checkpointed})")
+        model.checkpoint_activations = True
+        words.append(f"--checkpoint-activations ({gigabytes(loop)})")
     words.append("a smaller --size or --frames")
-    return f"tensors take about {gigabytes(config, loop)}; use {' or '.join(words)}"
+    return f"tensors take about {as_it_is}; use {' or '.join(words)}"

@@ -43,14 +43,14 @@ class Stop:
         self,
         run: Path,
         max_hours: float | None = None,
-        agree: Callable[[str], str] = lambda reason: reason,
         report: Report | None = None,
     ) -> None:
-        """``agree`` makes several processes stop at the same place, for the first one's reason."""
         self.file = run / STOP_FILE
         self.max_hours = max_hours
         self.deadline = time.monotonic() + 3600 * (max_hours or math.inf)
-        self.agree, self.report = agree, report or Report()
+        self.agree: Callable[[str], str] = lambda reason: reason
+        """Makes several processes stop at the same place, for the first one's reason."""
+        self.report = report or Report()
         self.requested = ""
         self.is_at_once = False
         """Whether a signal raises StopRequested, wherever it comes."""

@@ -20,10 +20,12 @@ from soradit.model.familiar import Familiar, learn, save_familiar
 from soradit.model.folder import LORA_FOLDER, fingerprint
 from soradit.model.lora import save_lora
 from soradit.model.weights import save_transformer, write_index
-from soradit.training.cache import Cache, Segment, read_text
+from soradit.training.cache import Cache, Segment, read_pooled, read_tokens
 from soradit.training.estimate import ExampleShape
 from soradit.training.randomness import draw_indices, generator
 
+DROP_TEXT = 0.1
+"""Share of captions replaced by the empty prompt, so that guidance works (Ho & Salimans 2022, algorithm 1)."""
 MAX_HELD_OUT = 32
 """Held-out segments that are evaluated on, at most."""
 EVALUATED_AT_ONCE = 8
@@ -62,7 +64,8 @@ class Windows:
         self.buckets = [by_size[size] for size in sorted(by_size)]
         """Indices of the segments whose windows are of one size."""
         captions = dict.fromkeys([("",), *(segment.clip.captions for segment in self.segments)])
-        self.text = {key: read_text(cache.text_path(key)) for key in captions}
+        self.text_paths = {each: cache.text_path(each) for each in captions}
+        self.pooled = {each: read_pooled(path) for each, path in self.text_paths.items()}
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -75,7 +78,7 @@ class Windows:
 
     def captions(self) -> Float[Tensor, "n pooled"]:
         """The pooled embeddings of all captions."""
-        return torch.cat([pooled for key, (_, pooled) in self.text.items() if key != ("",)])
+        return torch.cat([pooled for captions, pooled in self.pooled.items() if captions != ("",)])
 
     @property
     def clips(self) -> list[Clip]:
@@ -103,10 +106,10 @@ class Windows:
             start = int(torch.randint(segment.length - length + 1, (), generator=random))
             latents.append(segment.window(start, length))
             dropped = bool(torch.rand((), generator=random) < drop_text)
-            tokens, pools = self.text[("",) if dropped else segment.clip.captions]
-            choice = int(torch.randint(len(pools), (), generator=random))
-            text.append(tokens[choice])
-            pooled.append(pools[choice])
+            captions = ("",) if dropped else segment.clip.captions
+            choice = int(torch.randint(len(self.pooled[captions]), (), generator=random))
+            text.append(read_tokens(self.text_paths[captions], choice))
+            pooled.append(self.pooled[captions][choice])
         return Batch(latents=torch.stack(latents), text=torch.stack(text), pooled=torch.stack(pooled))
 
 
@@ -131,7 +134,6 @@ class TransformerObjective:
         held_out: Windows,
         generation: GenerationConfig,
         batch_size: int,
-        drop_text: float,
         seed: int,
         device: torch.device,
         precision: torch.dtype,
@@ -150,7 +152,7 @@ class TransformerObjective:
         self.process: Process = PROCESSES[generation.process]()
         self.training, self.held_out = training, held_out
         self.generation = generation
-        self.batch_size, self.drop_text, self.seed = batch_size, drop_text, seed
+        self.batch_size, self.seed = batch_size, seed
         self.device, self.precision = device, precision
         self.shift, self.spread = shift, spread
         self.min_snr, self.lora_rank = min_snr, lora_rank
@@ -164,8 +166,7 @@ class TransformerObjective:
     def shape(self) -> ExampleShape:
         """Shapes of the largest examples, which memory must suffice for."""
         windows = self.training
-        latents = windows.draw([windows.largest], drop_text=0.0, random=generator(0)).latents
-        text, pooled = windows.text[("",)]
+        latents, text, pooled = windows.draw([windows.largest], drop_text=0.0, random=generator(0))
         return ExampleShape(latents=tuple(latents.shape[1:]), text=tuple(text.shape[1:]), pooled=pooled.shape[-1])
 
     def batch(self, step: int, part: slice) -> Noised:
@@ -175,7 +176,7 @@ class TransformerObjective:
         return _mapped(_joined(examples), lambda x: pinned(x, self.device))
 
     def _example(self, index: int, random: torch.Generator) -> Noised:
-        batch = self.training.draw([index], drop_text=self.drop_text, random=random)
+        batch = self.training.draw([index], drop_text=DROP_TEXT, random=random)
         t = move_timesteps(self.process.draw_timesteps(1, random), self.shift, self.spread)
         return Noised(*batch, noise=torch.randn(batch.latents.shape, generator=random), t=t)
 

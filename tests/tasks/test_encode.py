@@ -32,7 +32,7 @@ from soradit.tasks.encode import EncodeSummary, encode, encode_folder
 from soradit.tasks.train import train
 from soradit.training import contents
 from soradit.training import reading as training_reading
-from soradit.training.cache import read_text, segments_of
+from soradit.training.cache import read_pooled, read_tokens, segments_of
 from soradit.training.config import TrainConfig
 from soradit.training.loop import LoopConfig
 from soradit.training.metrics import read_metrics
@@ -80,7 +80,9 @@ def test_latents_and_text_are_the_models(run: Callable[..., EncodeSummary], weig
     torch.testing.assert_close(segment.window(0, 5), expected, atol=2e-3, rtol=2e-3)
     for captions in (clip.captions, ("",)):
         expected_text = load_text(weights)(captions)
-        torch.testing.assert_close(read_text(cache.text_path(captions)), expected_text, atol=2e-3, rtol=2e-3)
+        path = cache.text_path(captions)
+        tokens = torch.stack([read_tokens(path, i) for i in range(len(captions))])
+        torch.testing.assert_close((tokens, read_pooled(path)), expected_text, atol=2e-3, rtol=2e-3)
 
 
 def test_what_is_cached_is_not_encoded_again(run: Callable[..., EncodeSummary], folder: Path) -> None:

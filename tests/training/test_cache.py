@@ -12,7 +12,16 @@ import torch
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
-from soradit.training.cache import Cache, Segment, latents_name, read_text, save_latents, save_text, segments_of
+from soradit.training.cache import (
+    Cache,
+    Segment,
+    latents_name,
+    read_pooled,
+    read_tokens,
+    save_latents,
+    save_text,
+    segments_of,
+)
 from soradit.training.contents import CONTENTS, content_hash, keep_contents
 from soradit.training.randomness import draw_indices, generator
 from soradit.training.shards import Shards
@@ -139,10 +148,16 @@ def test_damage_is_named(cache: Cache, clip: Clip) -> None:
     save_latents(Shards(cache.latents_folder), content_hash(clip.path), [torch.zeros(1, 1, 1, 4)])
     save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     (segment,) = segments_of(clip, cache.latents_path(clip))
-    for path in (cache.latents_path(clip), cache.text_path(("",))):
+    latents, text = cache.latents_path(clip), cache.text_path(("",))
+    for path in (latents, text):
         os.truncate(path, 40)
+    for path, read in (
+        (latents, lambda: segments_of(clip, latents)),
+        (text, lambda: read_pooled(text)),
+        (text, lambda: read_tokens(text, 0)),
+    ):
         with pytest.raises(SoraditError, match=f"{path} is damaged .* delete it and run again"):
-            segments_of(clip, path) if "latents" in str(path) else read_text(path)
+            read()
     with pytest.raises(SoraditError, match=r"is damaged .* delete it and run again"):
         segment.window(0, 1)
 

@@ -75,7 +75,8 @@ def run(folder: Path, config: LoopConfig, world: World = ALONE, *, shard: bool =
     objective = Denoiser()
     objective.network = parallelize(objective.model, world, shard=shard)
     found = list_checkpoints(folder)
-    stop = Stop(folder, 1e-9 if hurry and world.rank == world.size - 1 else None, agree=world.agree)
+    stop = Stop(folder, 1e-9 if hurry and world.rank == world.size - 1 else None)
+    stop.agree = world.agree
     run_loop(
         objective,
         config,
