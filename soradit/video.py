@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 import soradit
+from soradit.errors import UsageError
 from soradit.media.writing import write_video
 from soradit.model.config import GenerationConfig, check_prompt, check_seed
 
@@ -30,6 +31,13 @@ class Request:
     among its ``num_frames``."""
 
     def __post_init__(self) -> None:
+        for name, kind in (("prompt", str), ("negative", str), ("seed", int)):
+            if not isinstance(getattr(self, name), kind):
+                raise UsageError(f"{name} must be of type {kind.__name__}, not {getattr(self, name)!r}")
+        if not isinstance(self.settings, GenerationConfig | None):
+            raise UsageError(f"settings must be made by with_overrides, not {self.settings!r}")
+        if self.start is not None and (np.ndim(self.start) != 4 or np.asarray(self.start).dtype != np.uint8):
+            raise UsageError("start must be frames, uint8 of shape (T, H, W, 3)")
         check_seed(self.seed)
         check_prompt(self.prompt)
         check_prompt(self.negative)

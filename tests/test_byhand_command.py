@@ -125,7 +125,7 @@ def test_numbers_are_short() -> None:
 
 def test_the_sheet_has_blanks_for_every_result_and_shows_none(steps: list[Step]) -> None:
     for step in steps:
-        for name, matrix in step.without_results().with_names_for_carried().matrices.items():
+        for name, matrix in step.without_results().with_names_for(step.matrices).matrices.items():
             blank = all(x is None for row in matrix.rows for x in row)
             assert blank == (matrix.role is Role.RESULT), name
             assert matrix.role is not Role.CARRIED, name
@@ -160,6 +160,17 @@ def test_a_sheet_that_exists_is_kept(run: Run, tmp_path: Path) -> None:
     assert path.read_text() == "mine"
     assert run("--worksheet", str(path), "--overwrite")[0] == 0
     assert path.read_text() != "mine"
+
+
+def test_a_sheet_of_one_step_gives_what_earlier_ones_did(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.md"
+    assert run("--worksheet", str(path), "--step", "2")[0] == 0
+    blanks, answers = path.read_text().split("# Answers")
+    (step,) = (each for each in tell(work()) if each.number == 2)
+    for role, where in ((Role.CARRIED, blanks), (Role.RESULT, answers)):
+        rows = [row for matrix in step.matrices.values() if matrix.role is role for row in matrix.rows]
+        assert rows
+        assert all(" ".join(map(number, row)) in where for row in rows)
 
 
 def test_a_sheet_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:

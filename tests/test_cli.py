@@ -249,7 +249,7 @@ def test_encode_then_train_print_paths_alone(soradit: Callable, clips: Path, wei
     assert json.loads((run / "config.json").read_text())["loop"]["steps"] == 2
     again = soradit("train", *given, "--steps", 2, "--lr", 0.5)
     assert (again.exit_code, again.out) == (1, "")
-    assert again.error.startswith(f"soradit: {run} began with --lr 0.001, not 0.5")
+    assert again.error.startswith(f"soradit: {run} began with --lr 0.0005, not 0.5")
 
 
 def test_max_hours_exits_75(soradit: Callable, clips: Path, weights: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a step is: its words, the matrices it draws, and the production code that computes them."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
@@ -151,11 +151,15 @@ class Step:
 
         return self._with_terms(without)
 
-    def with_names_for_carried(self) -> "Step":
-        """What earlier steps gave, by its name only."""
-        return self._with_terms(
-            lambda term: term.label if isinstance(term, Matrix) and term.role is Role.CARRIED else term
-        )
+    def with_names_for(self, known: Container[str]) -> "Step":
+        """What earlier steps gave, by its name only where that is one of those that are ``known``."""
+
+        def named(term: Term) -> Term:
+            if isinstance(term, Matrix) and term.role is Role.CARRIED and term.name in known:
+                return term.label
+            return term
+
+        return self._with_terms(named)
 
     def _with_terms(self, change: Callable[[Term], Term | None]) -> "Step":
         """Change or (None) leave out terms, and equations of which only operators are left."""

@@ -28,7 +28,10 @@ def write_worksheet(path: Path, steps: list[Step], *, overwrite: bool) -> None:
     """
     check_output_path(path, overwrite=overwrite, suffixes=WORKSHEETS)
     to_text = to_html if path.suffix.lower() == ".html" else to_markdown
-    sheet = [step.with_names_for_carried() for step in steps]
+    sheet, known = [], set[str]()
+    for step in steps:
+        sheet.append(step.with_names_for(known))
+        known |= step.matrices.keys()
     try:
         write_whole(path, to_text([step.without_results() for step in sheet], sheet))
     except OSError as error:

@@ -43,7 +43,7 @@ def info(
 
     \b
     soradit info sunset.mp4
-    soradit info weights/skies --size 512x512 --frames 64
+    soradit info --size 512x512 --frames 64
     """
     height, width = height_width(size)
 

@@ -11,7 +11,7 @@ from soradit.tasks.jobs import parse_size
 
 def skies(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go.", show_default=False)],
-    count: Annotated[int, typer.Option(help="Clips in all; those that exist are kept.")] = 24,
+    count: Annotated[int, typer.Option(help="Clips of this seed in all; those that exist are kept.")] = 24,
     seed: Annotated[int, typer.Option(help="The same seed gives the same clips.")] = 0,
     size: Annotated[str, typer.Option(metavar="WxH", help="Width and height, even.")] = "256x256",
     frames: Annotated[int, typer.Option(help="Length in frames.")] = 64,

@@ -51,7 +51,10 @@ def train(
     optimizer: Annotated[
         str, typer.Option(metavar="adamw|muon", help="muon learns more a step, and a step takes longer.")
     ] = "adamw",
-    lr: Annotated[float, typer.Option(help="Learning rate, at its highest; to fine-tune, less.")] = 1e-3,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate, at its highest.  [default: 5e-4 to fine-tune, 1e-3 anew, for vae 4e-5]"),
+    ] = None,
     warmup: Annotated[
         int, typer.Option(help="Steps until the learning rate is at its highest, at most a tenth of all.")
     ] = 100,
@@ -103,7 +106,7 @@ def train(
     height, width = height_width(size)
 
     from soradit.console import Terminal
-    from soradit.training.config import LoopConfig, TrainConfig, look_first
+    from soradit.training.config import LoopConfig, TrainConfig, look_first, usual_learning_rate
 
     config = TrainConfig(
         data=data,
@@ -145,7 +148,7 @@ def train(
         batch_size=batch_size,
         accumulate=accumulate,
         optimizer=optimizer,
-        learning_rate=lr,
+        learning_rate=usual_learning_rate(config) if lr is None else lr,
         warmup_steps=warmup,
         ema_decay=ema,
         snapshots=snapshots,

@@ -11,7 +11,8 @@ from soradit.files import check_output_path, place, scratch_for
 
 COLUMNS = 8
 THUMBNAIL_WIDTH = 160
-"""In pixels, of each picture."""
+"""In pixels, of each picture and the gap after it."""
+GAP = 4
 CAPTION_HEIGHT = 20
 """Beneath each row."""
 CAPTION_LENGTH = 180
@@ -23,10 +24,12 @@ MAX_ROWS = 200
 def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Frames from the first to the last, evenly spaced, side by side."""
     height, width = frames.shape[1:3]
-    size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
+    shown_width = THUMBNAIL_WIDTH - GAP
+    size = (shown_width, max(1, round(height * shown_width / width)))
     chosen = frames[np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int)]
     thumbnails = np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for frame in chosen])
-    return rearrange(thumbnails, "t h w c -> h (t w) c")
+    apart = np.pad(thumbnails, ((0, 0), (0, 0), (0, GAP), (0, 0)))
+    return rearrange(apart, "t h w c -> h (t w) c")
 
 
 def write_contact_sheet(path: Path, strips: list[tuple[str, UInt8[np.ndarray, "h w 3"]]], *, overwrite: bool) -> None:

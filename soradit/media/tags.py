@@ -26,7 +26,7 @@ def read_about(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict) or any(not isinstance(about.get(name), kind) for name, kind in NEEDED.items()):
-        raise SoraditError(f"{path} doesn't say how it was made: soradit's own do, unless made with --no-metadata")
+        raise SoraditError(f"{path} doesn't say how it was made: videos by generate do, unless with --no-metadata")
     return about
 
 

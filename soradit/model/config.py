@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,10 @@ class GenerationConfig:
 
     def with_overrides(self, **overrides: Any) -> "GenerationConfig":
         """With every override that is not None; SoraditError for one that can't be."""
+        known = [field.name for field in fields(self)]
+        for name in overrides:
+            if name not in known:
+                raise SoraditError(f"{name} is no setting: use {', '.join(known)}")
         try:
             return replace(self, **{name: value for name, value in overrides.items() if value is not None})
         except TypeError as error:  # from a file's metadata anything may come

@@ -14,6 +14,7 @@ from soradit.model.familiar import load_familiar
 from soradit.model.folder import find_weights, identity, require_new, require_no_lora, verify
 from soradit.model.weights import encoder_fingerprint, load_transformer, save_with_transformer
 from soradit.report import Report
+from soradit.text import count
 from soradit.training.snapshots import list_snapshots, mixed, mixture
 
 WELL_MET = 0.05
@@ -44,7 +45,7 @@ def average_run(
     end = step or steps[-1]
     snapshots = [snapshot for snapshot in snapshots if snapshot.step <= end]
     shares, lacking = mixture(snapshots, length)
-    made_of = f"length {length:g} at step {end}, of {len(snapshots)} snapshots"
+    made_of = f"length {length:g} at step {end}, of {count(steps.index(end) + 1, 'snapshot')}"
     if report and lacking > WELL_MET:
         report.note(f"{made_of}: {lacking:.0%} off; more --snapshots, or a length from 0.05 to 0.1, would be closer")
     card = f"# Averaged weights\n\nOf run {run.resolve().name}: {made_of}.\n"

@@ -108,7 +108,8 @@ def check_clip(
     if refusal:
         return replace(row, reason=refusal.removeprefix(f"{path}: "))
     if not windows:
-        return replace(row, reason=_too_short(num_frames, reading, window_frames), is_short=True)
+        remedy = f": {STILLS_REMEDY}" if row.inspection.num_frames == 1 else ""
+        return replace(row, reason=_too_short(num_frames, reading, window_frames) + remedy, is_short=True)
     trimmed_frames = max(0, num_frames - sum(windows))
     return replace(row, windows=windows, trimmed_seconds=trimmed_frames / reading.fps)
 
@@ -117,8 +118,7 @@ def _too_short(num_frames: int, reading: Reading, window_frames: int) -> str:
     if num_frames >= window_frames:
         return f"is cut into pieces of {reading.max_segment_frames} frames, and {window_frames} are needed"
     least = reading.token_size[0] if reading.buckets else window_frames
-    remedy = f": {STILLS_REMEDY}" if num_frames == 1 else ""
-    return f"has {count(num_frames, 'frame')} at {reading.fps} fps, and {least} are needed{remedy}"
+    return f"has {count(num_frames, 'frame')} at {reading.fps} fps, and {least} are needed"
 
 
 def _totals(rows: list[Checked]) -> str:
@@ -177,9 +177,16 @@ def _require_both_sides(rows: list[Checked], config: GenerationConfig) -> None:
 def _what_all_lack(rows: list[Checked], config: GenerationConfig) -> str:
     if not any(row.clip.captions for row in rows):
         return ": no clip has a caption; write clip.txt beside clip.mp4, or a metadata.jsonl"
-    if any(row.is_short for row in rows):
+    if all(row.inspection and row.inspection.num_frames == 1 for row in rows):
+        return f": {STILLS_REMEDY}"
+    if all(row.is_short for row in rows):
         return f": no clip has {config.num_frames} frames at {config.fps} fps; use fewer --frames, or longer clips"
-    return ""
+    lacks = {
+        "without a caption": sum(not row.clip.captions for row in rows),
+        f"of less than {config.num_frames} frames at {config.fps} fps": sum(row.is_short for row in rows),
+        "damaged or no video": sum(row.is_bad and bool(row.clip.captions) for row in rows),
+    }
+    return f": of {len(rows)} files " + ", ".join(f"{number} {what}" for what, number in lacks.items() if number)
 
 
 def _write_sheet(sheet: Path, title: str, totals: str, cards: list[Card]) -> None:

@@ -18,7 +18,7 @@ from soradit.report import Report
 from soradit.tasks.check import check
 from soradit.tasks.checked import Checked
 from soradit.tasks.objectives import saved_or_fresh_transformer
-from soradit.tasks.train import require_possible
+from soradit.tasks.train import TOO_FEW, require_possible, tell_of_shared
 from soradit.text import in_words
 from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
 from soradit.training.distributed import ALONE
@@ -66,7 +66,8 @@ class Estimate:
         """For people."""
         duration = in_words(self.steps * self.seconds_per_step)
         training = f"{self.clips}{and_mirrored(self.flip)} to train on"
-        yield f"clips       {training}, {self.held_out} held out, {self.tokens} tokens each"
+        held_out = f"{self.held_out} held out" if self.held_out else TOO_FEW
+        yield f"clips       {training}, {held_out}, {self.tokens} tokens each"
         yield f"parameters  {self.trained_parameters:,} trained of {self.parameters:,}"
         yield f"a step      {self.flops_per_step / 1e9:,.0f} GFLOP, {self.seconds_per_step:.2f} s on this machine now"
         yield f"in all      {self.steps} steps, {duration}, and evaluations and samples"
@@ -101,6 +102,7 @@ def _usable_clips(config: TrainConfig, report: Report | None) -> tuple[int, int]
         held_out = _checked(config.held_out, config, report)
         parts = [row.clip for row in training], [row.clip for row in held_out]
         rows = training + held_out
+        tell_of_shared(*parts, report or Report())
     require_few_bad([f"{row.clip.path}: {row.reason}" for row in rows if row.is_bad], len(rows))
     usable = {row.clip for row in rows if row.windows}
     return len(usable.intersection(parts[0])), len(usable.intersection(parts[1]))

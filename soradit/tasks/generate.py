@@ -12,7 +12,7 @@ from soradit.errors import SoraditError, UsageError
 from soradit.files import check_output_path, is_written, make_folder, sha256_of
 from soradit.model.config import GenerationConfig
 from soradit.report import Report
-from soradit.tasks.jobs import Job
+from soradit.tasks.jobs import Job, placed
 from soradit.tasks.making import Maker, MakingConfig
 
 if TYPE_CHECKING:
@@ -104,10 +104,11 @@ class _Work:
                     raise job
                 if (sheet := self.config.sheet) is not None and sheet.resolve() == job.output.resolve():
                     raise UsageError(f"{sheet}: is the video's name, too; give the sheet another with --sheet")
+                GenerationConfig().with_overrides(**job.overrides)
                 if not self.is_there(job):
                     check_output_path(job.output, overwrite=self.config.overwrite, new_folder=self.config.new_folder)
             except SoraditError as error:
-                self._fail(error)
+                self._fail(error, job if isinstance(job, Job) else None)
             else:
                 yield job
 
@@ -141,8 +142,8 @@ class _Work:
         if not self.config.keep_going:
             raise error
         self.num_failed += 1
-        text = str(error)
-        self.report.note(text if job is None or str(job.output) in text else f"{job.output}: {text}")
+        place = "" if job is None else job.place or ("" if str(job.output) in str(error) else str(job.output))
+        self.report.note(str(placed(error, place)))
 
     def end(self) -> None:
         """Write what belongs to all of them. Raises SoraditError if some failed."""

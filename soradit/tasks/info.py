@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from soradit.errors import SoraditError
+from soradit.errors import SoraditError, UsageError
 from soradit.files import FIRST_FRAME
 from soradit.model.config import GenerationConfig, latent_grid, load_autoencoder_config, load_generation_config
 from soradit.model.folder import IDENTITY, INDEX, LORA_CONFIG, Hashes, Lora, find_weights, identity, verify
@@ -20,6 +20,8 @@ def info(
     if what is not None and (what.is_file() or (what / FIRST_FRAME).is_file()):
         from soradit.media.tags import read_about
 
+        if (height, width, num_frames) != (None, None, None):
+            raise UsageError(f"{what} is a video: --size and --frames are for weights")
         return read_about(what)
     if what is not None and (what / LORA_CONFIG).is_file():
         return _about_lora(what)

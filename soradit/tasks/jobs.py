@@ -55,6 +55,8 @@ class Job:
     negative: str = ""
     seed: int = 0
     output: Path
+    place: str = ""
+    """The file and line that asks for it."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """What is set otherwise than the weights' own settings."""
     image: Path | None = None
@@ -92,12 +94,15 @@ def read_orders(source: str) -> Iterator[Order | SoraditError]:
         ) as lines:
             for number, line in enumerate(lines, 1):
                 text = line.strip()
+                place = f"{name}, line {number}"
+                if "\0" in text:
+                    raise SoraditError(f"{place}: holds a zero byte: give a file of text")
                 if text and not text.startswith("#"):
                     try:
                         check_prompt(text)
-                        yield parse_line(text)
+                        yield {**parse_line(text), "place": place}
                     except SoraditError as error:
-                        yield SoraditError(f"{name}, line {number}: {error}")
+                        yield SoraditError(f"{place}: {error}")
     except OSError as error:
         raise SoraditError(f"can't read prompts from {source}: {error.strerror or error}") from error
 
@@ -180,17 +185,24 @@ def plan(
         raise SoraditError("no prompts: give one, or a file of them with --prompts")
     names = _Names(output, is_file=is_file, single=len(first_two) == 1)
     for index, (order, i) in enumerate(chain(first_two, wanted)):
-        job: Job | SoraditError
-        try:
-            job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
-        except SoraditError as error:
-            job = error
+        job = order if isinstance(order, SoraditError) else _job({**(common or {}), **order}, i, index, names)
         if shard is None or index % shard.count == shard.index:
             yield job
 
 
-def _job(order: Order, i: int, index: int, names: "_Names") -> Job:
-    options = dict(order)
+def placed(error: SoraditError, place: str) -> SoraditError:
+    """The error, with where what it is about was asked for, if anywhere."""
+    return type(error)(f"{place}: {error}") if place else error
+
+
+def _job(order: Order, i: int, index: int, names: "_Names") -> Job | SoraditError:
+    try:
+        return _make_job(dict(order), i, index, names)
+    except SoraditError as error:
+        return placed(error, order.get("place", ""))
+
+
+def _make_job(options: dict[str, Any], i: int, index: int, names: "_Names") -> Job:
     prompt, negative, seed = options.pop("prompt"), options.pop("negative", ""), options.pop("seed", 0) + i
     for text in (prompt, negative):
         check_prompt(text)
@@ -198,6 +210,7 @@ def _job(order: Order, i: int, index: int, names: "_Names") -> Job:
             raise UsageError(f"the prompt {text[:40]!r}... has {len(text)} characters: {MAX_PROMPT} are the most")
     given = options.pop("output", None)
     return Job(
+        place=options.pop("place", ""),
         prompt=prompt,
         negative=negative,
         seed=seed,

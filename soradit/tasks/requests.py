@@ -36,6 +36,7 @@ def settings_and_start(
     else:
         latent_grid(settings, token_size, window=window)
     check_fps(job.output, settings.fps)
+    _require_memory(settings)
     if job.image is not None:
         start = _first_frame(job.image, settings)
     if expected_start is not None:
@@ -46,6 +47,16 @@ def settings_and_start(
                 "it began with another image or video: name that with --image or --continue, or give --force"
             )
     return settings, start
+
+
+def _require_memory(settings: GenerationConfig) -> None:
+    """Raises SoraditError where not even the frames could be held."""
+    import psutil
+
+    needed = settings.num_frames * settings.height * settings.width * 3
+    if needed > (free := psutil.virtual_memory().available):
+        frames = f"{settings.num_frames} frames of {settings.width}x{settings.height} take {needed / 1e9:.0f} GB"
+        raise SoraditError(f"{frames} of memory, {free / 1e9:.0f} are free: use fewer --frames")
 
 
 def _first_frame(path: Path, settings: GenerationConfig) -> "np.ndarray":

@@ -12,7 +12,7 @@ import torch
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.files import write_whole
-from soradit.media.clips import find_clips, split_clips
+from soradit.media.clips import Clip, find_clips, split_clips
 from soradit.media.mirror import mirror_clip
 from soradit.report import Report
 from soradit.tasks.objectives import BUILDERS, Split, encode_share
@@ -37,6 +37,8 @@ from soradit.training.run import (
 from soradit.training.stop import Stop, Stoppable, StopRequested
 from soradit.training.story import and_mirrored, samples_of, tell_story
 from soradit.training.transformer import TransformerObjective
+
+TOO_FEW = "too few to hold out: held-out figures are of these themselves"
 
 
 def train(config: TrainConfig, loop: LoopConfig, report: Report | None = None) -> Path:
@@ -126,13 +128,18 @@ def _begin(config: TrainConfig, loop: LoopConfig, report: Report) -> tuple[Path 
     return checkpoint, described
 
 
+def tell_of_shared(training: list[Clip], held_out: list[Clip], report: Report) -> None:
+    if both := {clip.path.resolve() for clip in training} & {clip.path.resolve() for clip in held_out}:
+        report.note(f"{len(both)} of those held out are trained on, too: their loss won't tell what is learnt by heart")
+
+
 def _split(config: TrainConfig, report: Report) -> Split:
     clips, mirrored = find_clips(config.data), and_mirrored(config.flip)
     training, held_out = split_clips(clips) if config.held_out is None else (clips, find_clips(config.held_out))
     apart = f"{len(held_out)} held out" + (f" in {config.held_out}" if config.held_out else "")
     if len(held_out) < (2 if config.component == "text_encoder" else 1):  # which tells clips from one another
-        apart, held_out = "too few to hold out: held-out figures are of these themselves", training
+        apart, held_out = TOO_FEW, training
     report.note(f"{count(len(clips), 'clip')} in {config.data}: {len(training)}{mirrored} to train on, {apart}")
-    if config.held_out and (both := {clip.path.resolve() for clip in training} & {c.path.resolve() for c in held_out}):
-        report.note(f"{len(both)} of those held out are trained on, too: their loss won't tell what is learnt by heart")
+    if config.held_out:
+        tell_of_shared(training, held_out, report)
     return Split(training=[*training, *map(mirror_clip, training)] if config.flip else training, held_out=held_out)

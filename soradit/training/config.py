@@ -64,6 +64,10 @@ OPTIONS = {
 }
 """What settings are called on the command line, where it isn't their own name."""
 OPTIMIZERS = ("adamw", "muon")
+LEARNING_RATES = {"transformer": 1e-3, "vae": 4e-5, "decoder": 2e-4, "refiner": 1e-3, "text_encoder": 1e-3}
+"""Where the command gives none."""
+FINE_TUNING_RATE = 5e-4
+"""Of a transformer that goes on as it is: it loses less at first than at 1e-3, and ends lower (docs/fine-tuning.md)."""
 MAX_SAMPLES = 4
 
 
@@ -215,6 +219,14 @@ class TrainConfig:
         for name in ("timestep_shift", "timestep_spread", "min_snr", "lora"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{option_of(name)} must be above 0, not {getattr(self, name)}")
+
+
+def usual_learning_rate(config: TrainConfig) -> float:
+    """What ``--lr`` is by default."""
+    starts_anew = config.fresh or config.preset or config.text_encoder or config.process
+    if config.component == "transformer" and config.lora is None and not starts_anew:
+        return FINE_TUNING_RATE
+    return LEARNING_RATES[config.component]
 
 
 def require_together(config: TrainConfig, loop: LoopConfig) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from soradit import files
 from soradit.errors import SoraditError
 from soradit.files import MAX_FPS, OUTPUT_SUFFIXES, place
-from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
+from soradit.media.contact_sheet import CAPTION_HEIGHT, COLUMNS, GAP, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.tags import read_about
 from soradit.media.video import probe_video, read_folder, read_video
 from soradit.media.writing import write_video
@@ -209,8 +209,11 @@ def test_a_contact_sheet_has_a_row_a_video(tmp_path: Path) -> None:
     strips = [(f"空 {i}.mp4", film_strip(gradient(num_frames=length))) for i, length in enumerate((1, 5, 40))]
     write_contact_sheet(tmp_path / "sheet.png", strips, overwrite=False)
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (COLUMNS * THUMBNAIL_WIDTH, 3 * (THUMBNAIL_WIDTH * 48 // 80 + CAPTION_HEIGHT))
-        row = np.asarray(sheet)[2 * (96 + CAPTION_HEIGHT) :]
+        height = len(strips[0][1])
+        assert height == round((THUMBNAIL_WIDTH - GAP) * 48 / 80)
+        assert sheet.size == (COLUMNS * THUMBNAIL_WIDTH, 3 * (height + CAPTION_HEIGHT))
+        row = np.asarray(sheet)[2 * (height + CAPTION_HEIGHT) :]
+    assert (row[:height, THUMBNAIL_WIDTH - GAP : THUMBNAIL_WIDTH] == 0).all(), "frames are apart"
     reds = row[40, THUMBNAIL_WIDTH // 2 :: THUMBNAIL_WIDTH, 0].astype(int)
     assert len(reds) == COLUMNS
     assert (np.diff(reds) >= 0).all()

@@ -17,7 +17,7 @@ from PIL import Image
 from soradit import files
 from soradit.errors import SoraditError
 from soradit.files import OUTPUT_SUFFIXES
-from soradit.media.contact_sheet import CAPTION_HEIGHT, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
+from soradit.media.contact_sheet import CAPTION_HEIGHT, GAP, THUMBNAIL_WIDTH, film_strip, write_contact_sheet
 from soradit.media.video import read_video
 from soradit.media.writing import write_video
 
@@ -51,7 +51,7 @@ def write_slowly(path: Path) -> None:
 def is_whole(path: Path) -> bool:
     """Whether it decodes to its end."""
     if path.stem == "sheet":
-        return np.asarray(Image.open(path)).shape[0] == 9 * (CAPTION_HEIGHT + THUMBNAIL_WIDTH)
+        return np.asarray(Image.open(path)).shape[0] == 9 * (CAPTION_HEIGHT + THUMBNAIL_WIDTH - GAP)
     if path.is_dir():
         return [np.asarray(Image.open(frame)).shape for frame in path.iterdir()] == [SHAPE[1:]] * SHAPE[0]
     return read_video(path)[0].shape == SHAPE

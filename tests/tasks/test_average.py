@@ -44,7 +44,7 @@ def test_an_average_is_a_folder_of_weights(soradit: Callable, trained: Path, tmp
 def test_an_average_that_is_met_badly_says_so(soradit: Callable, trained: Path, tmp_path: Path) -> None:
     ended = soradit("average", trained, "-o", tmp_path / "averaged", "--length", 0.25, "--step", 6)
     assert ended.exit_code == 0
-    assert "length 0.25 at step 6, of 2 snapshots: " in ended.err
+    assert "length 0.25 at step 6, of 1 snapshot: " in ended.err
     assert "more --snapshots" in ended.err
 
 

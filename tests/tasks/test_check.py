@@ -283,6 +283,18 @@ def test_exit_codes(soradit: Callable, small_weights: Path, tmp_path: Path) -> N
     hint = "no clip has 16 frames at 8 fps; use fewer --frames, or longer clips"
     assert (ended.exit_code, ended.error) == (1, f"soradit: nothing is left to train on: {hint}")
     assert soradit(*given, "--max-bad", 2).exit_code == 2
+    write_clip(tmp_path / "b.mp4", caption=None, grey=9)
+    (tmp_path / "c.mp4").write_text("no video")
+    (tmp_path / "c.txt").write_text("a sky")
+    said = "of 3 files 1 without a caption, 1 of less than 16 frames at 8 fps, 1 damaged or no video"
+    assert soradit(*given, "--frames", 16).error == f"soradit: nothing is left to train on: {said}"
+
+
+def test_a_video_of_one_frame_and_a_second_at_one_fps(tmp_path: Path) -> None:
+    config = GenerationConfig(height=32, width=64, num_frames=8, fps=1)
+    assert look(write_clip(tmp_path / "a.mp4"), config).reason == "has 1 frame at 1 fps, and 8 are needed"
+    still = "has 1 frame at 1 fps, and 8 are needed: stills are taken with --buckets"
+    assert look(write_clip(tmp_path / "b.mp4", num_frames=1), config).reason == still
 
 
 def test_small_pictures_are_told(tmp_path: Path) -> None:

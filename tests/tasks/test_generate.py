@@ -90,6 +90,49 @@ def test_guidance_of_one_ignores_the_negative_prompt(generate: Callable) -> None
     assert (night == day).all()
 
 
+def test_what_no_memory_could_hold_is_refused(generate: Callable) -> None:
+    ended = generate("sky", "-o", "a.mp4", "--frames", 10**12)
+    assert ended.exit_code == 1
+    said = r"soradit: 1000000000000 frames of \d+x\d+ take \d+ GB of memory, \d+ are free: use fewer --frames"
+    assert re.fullmatch(said, ended.error)
+
+
+def test_a_value_that_cannot_be_is_told_before_a_file_that_exists(generate: Callable) -> None:
+    Path("a.mp4").write_text("mine")
+    ended = generate("sky", "-o", "a.mp4", "--guidance", "nan")
+    assert (ended.exit_code, ended.error) == (2, "soradit: guidance must be 0 or more, not nan")
+
+
+def test_a_list_that_is_no_text_makes_nothing(generate: Callable, tmp_path: Path) -> None:
+    Path("list").write_bytes(b"sky\n\0\0\0 ftypisom\n")
+    ended = generate("--prompts", "list")
+    assert (ended.exit_code, ended.error) == (1, "soradit: list, line 2: holds a zero byte: give a file of text")
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_what_is_no_request_says_what_it_should_be() -> None:
+    """Apart, where no signatures are checked."""
+    program = """
+import numpy as np
+from soradit.errors import SoraditError
+from soradit.video import Request
+for given in (
+    {"prompt": ["a", "b"]}, {"seed": 1.5}, {"settings": {}}, {"start": "a.mp4"}, {"start": np.zeros((1, 8, 8, 3))}
+):
+    try:
+        Request(**{"prompt": "sky"} | given)
+    except SoraditError as error:
+        print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=HERE, check=True).stdout
+    assert said.splitlines() == [
+        "prompt must be of type str, not ['a', 'b']",
+        "seed must be of type int, not 1.5",
+        "settings must be made by with_overrides, not {}",
+        *2 * ["start must be frames, uint8 of shape (T, H, W, 3)"],
+    ]
+
+
 @pytest.mark.parametrize("prompt", ["", " ", "x" * 10_000, "sky " * 2500, "🌅空[red]<b>\\n%s$(ls)\x1b[31m\n--x", "\0"])
 def test_any_prompt(generate: Callable, prompt: str) -> None:
     ended = generate(prompt, "-o", "a.mp4")
@@ -549,7 +592,7 @@ def test_a_list_of_what_cannot_be_made_imports_nothing(weights: Path, tmp_path: 
     code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
     done = run_apart(code, "generate", "--prompts", "prompts.txt", "--weights", weights, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "False\n"), done.stderr
-    assert "day-0.mp4: width 100 is not a multiple of 32: use 96" in done.stderr
+    assert "prompts.txt, line 1: width 100 is not a multiple of 32: use 96" in done.stderr
     assert "loading" not in done.stderr
 
 

@@ -112,7 +112,7 @@ def test_what_it_began_with_is_asked_for_and_compared(soradit: Callable, weights
     ("about", "message"),
     [
         (None, "doesn't say how it was made"),
-        ({"bogus": 1}, "unexpected keyword argument 'bogus'"),
+        ({"bogus": 1}, "bogus is no setting: use process"),
         ({"steps": "many"}, ""),  # typechecked here, told by GenerationConfig elsewhere
         ({"sampler": ["euler"]}, "can't be used"),
         ({"process": "magic"}, "process magic is not known"),
@@ -194,6 +194,11 @@ def test_info_of_a_long_video_looks_once_at_windows_of_one_length(
     facts = info(weights, num_frames=40_000)
     assert len(looked_at) < 8
     assert facts["tflop_decoding"] == 10_000 / DECODED_AT_ONCE
+
+
+def test_a_size_is_not_for_a_video(soradit: Callable, here: Path) -> None:
+    ended = soradit("info", "a.mp4", "--size", "64x64")
+    assert (ended.exit_code, ended.error) == (2, "soradit: a.mp4 is a video: --size and --frames are for weights")
 
 
 def test_info_of_a_folder_of_videos(soradit: Callable, here: Path) -> None:

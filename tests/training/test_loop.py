@@ -18,7 +18,7 @@ from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
 from soradit.training import checkpoint as checkpoint_module
 from soradit.training.checkpoint import list_checkpoints, read_state
-from soradit.training.config import LoopConfig
+from soradit.training.config import LoopConfig, TrainConfig, usual_learning_rate
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.randomness import generator
@@ -262,3 +262,18 @@ def test_loop_runs_outside_the_main_thread(tmp_path: Path) -> None:
     thread.start()
     thread.join(60)
     assert len(rows(tmp_path)) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ({}, 5e-4),
+        ({"lora": 8}, 1e-3),
+        ({"preset": "tiny"}, 1e-3),
+        ({"fresh": True}, 1e-3),
+        ({"component": "vae", "fresh": True}, 4e-5),
+        ({"component": "decoder"}, 2e-4),
+    ],
+)
+def test_the_usual_learning_rate_is_of_what_is_trained_and_from_what(options: dict, rate: float) -> None:
+    assert usual_learning_rate(TrainConfig(data=Path("clips"), run=Path("run"), **options)) == rate
