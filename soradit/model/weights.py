@@ -10,7 +10,6 @@ README.md                     the model card
 
 import hashlib
 import json
-import os
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -24,13 +23,13 @@ from torch import nn
 
 import soradit
 from soradit.errors import SoraditError, first_line
-from soradit.files import write_whole
+from soradit.files import appearing, write_whole
 from soradit.imports import quick_imports
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.config import AutoencoderConfig, GenerationConfig, load_autoencoder_config, read_config
 from soradit.model.dit import DiT, DiTConfig
 from soradit.model.familiar import Familiar, save_familiar
-from soradit.model.folder import INDEX, SUMS, TEXT_PARTS, has_component, write_sums
+from soradit.model.folder import INDEX, SUMS, TEXT_PARTS, has_component, require_new, write_sums
 
 if TYPE_CHECKING:
     from soradit.model.text import TextEncoder
@@ -111,21 +110,18 @@ def save_with_transformer(
     ``familiar`` is what that transformer has learnt from. The folder appears whole. Raises SoraditError when it can't
     be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        for component in ("vae", *TEXT_PARTS, "scheduler"):
-            copy_component(base, temporary, component)
-        save_transformer(temporary, config, tensors)
-        save_familiar(temporary / "transformer", familiar)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        write_index(temporary)
-        temporary.rename(folder)
+        with appearing(folder) as temporary:
+            for component in ("vae", *TEXT_PARTS, "scheduler"):
+                copy_component(base, temporary, component)
+            save_transformer(temporary, config, tensors)
+            save_familiar(temporary / "transformer", familiar)
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+            write_index(temporary)
+            require_new(folder)
     except (SafetensorError, OSError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise SoraditError(f"can't write {folder} ({why}): choose another with -o") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def copy_component(source: Path, target: Path, component: str) -> None:

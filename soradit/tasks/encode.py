@@ -18,8 +18,8 @@ from soradit.training.encoding import Encoding
 from soradit.training.guard import memory_guard
 from soradit.training.intact import MAX_BAD_SHARE, require_few_bad
 from soradit.training.reading import training_reading
-from soradit.training.shards import INDEX, Shards
 from soradit.training.stop import Stop, Stoppable, StopRequested
+from soradit.training.tensor_store import INDEX, TensorStore
 
 CACHE_NAME = ".soradit-cache"
 
@@ -121,9 +121,9 @@ def verify(cache_folder: Path, report: Report | None = None) -> int:
         raise SoraditError(f"{cache_folder}: holds no cache; encode without --verify first")
     wrong, total = [], 0
     for folder in folders:
-        with Shards(folder) as shards:
-            total += len(shards.indexed())
-            wrong += [shards.path(name) for name in shards.verify()]
+        with TensorStore(folder) as store:
+            total += len(store.indexed())
+            wrong += [store.path(name) for name in store.verify()]
     for path in wrong:
         report.note(f"damaged or missing: {path}")
     if wrong:

@@ -7,7 +7,7 @@
 ENCODER and TEXT_ENCODER are hashes of the weights, CLIP of the file's bytes, CAPTIONS of the captions: a renamed clip
 is found again, an edited one is not, and other weights never meet these latents. The decoder is not in it: training it
 on leaves latents as they are. A clip's mirror image is ``CLIP-mirrored``. Clips read in buckets lie apart, in
-``ENCODER-256x256-buckets-16fps``. ``shards`` tells how files appear whole and who writes which.
+``ENCODER-256x256-buckets-16fps``. ``tensor_store`` tells how files appear whole and who writes which.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from soradit.errors import SoraditError
 from soradit.media.clips import Clip
 from soradit.media.reading import Reading
 from soradit.training.contents import content_hash
-from soradit.training.shards import Shards
+from soradit.training.tensor_store import TensorStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +92,14 @@ class Segment:
             raise _damaged(self.path, error) from error
 
 
-def save_latents(shards: Shards, name: str, segments: list[Tensor], *, damage: str | None = None) -> None:
+def save_latents(store: TensorStore, name: str, segments: list[Tensor], *, damage: str | None = None) -> None:
     """Segments are (t, h, w, c)."""
-    shards.write(name, {f"segment-{i}": segment for i, segment in enumerate(segments)}, damage=damage)
+    store.write(name, {f"segment-{i}": segment for i, segment in enumerate(segments)}, damage=damage)
 
 
-def save_text(shards: Shards, captions: tuple[str, ...], tokens: Tensor, pooled: Tensor) -> None:
+def save_text(store: TensorStore, captions: tuple[str, ...], tokens: Tensor, pooled: Tensor) -> None:
     """``tokens`` (captions, words, text), ``pooled`` (captions, pooled)."""
-    shards.write(text_name(captions), {"tokens": tokens, "pooled": pooled})
+    store.write(text_name(captions), {"tokens": tokens, "pooled": pooled})
 
 
 def read_pooled(path: Path) -> Tensor:

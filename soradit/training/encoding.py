@@ -22,7 +22,7 @@ from soradit.model.weights import load_autoencoder, load_text
 from soradit.report import Progress, Report
 from soradit.training.cache import Cache, latents_name, save_latents, save_text, text_name
 from soradit.training.contents import content_hash, is_content_known, keep_contents, recall_contents
-from soradit.training.shards import Shards, share
+from soradit.training.tensor_store import TensorStore, share_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,11 @@ class Encoding:
         """Encode the clips that are missing; return those that are left out, and why."""
         left_out: dict[Clip, SoraditError] = {}
         by_content = self._by_content(clips, left_out)
-        with Shards(self.cache.latents_folder) as shards:
-            missing = [name for name in by_content if not shards.find(name)]
-            failed = self._encode_missing({name: by_content[name][0] for name in missing}, shards) if missing else {}
+        with TensorStore(self.cache.latents_folder) as store:
+            missing = [name for name in by_content if not store.find(name)]
+            failed = self._encode_missing({name: by_content[name][0] for name in missing}, store) if missing else {}
             for name, same in by_content.items():
-                entry = shards.find(name)
+                entry = store.find(name)
                 if entry and entry.damage and not self.cache.reading.keep_damaged:
                     failed[name] = Unreadable(f"{same[0].path}: {entry.damage}")
                 if name in failed:
@@ -58,8 +58,8 @@ class Encoding:
     def encode_captions(self, clips: list[Clip]) -> None:
         """Embed every clip's captions, and the empty prompt."""
         wanted = {text_name(captions): captions for captions in [("",), *(clip.captions for clip in clips)]}
-        with Shards(self.cache.text_folder) as shards:
-            missing = sorted(name for name in wanted if not shards.find(name))
+        with TensorStore(self.cache.text_folder) as store:
+            missing = sorted(name for name in wanted if not store.find(name))
             if not missing:
                 return
             text_encoder = load_text(self.weights).to(self.device)
@@ -68,13 +68,13 @@ class Encoding:
 
                 def embed(names: Iterable[str]) -> None:
                     for name in names:
-                        save_text(shards, wanted[name], *text_encoder(wanted[name]))
-                        shards.release(name)
+                        save_text(store, wanted[name], *text_encoder(wanted[name]))
+                        store.release(name)
                         embedded.append(name)
 
-                share(
+                share_out(
                     missing,
-                    shards,
+                    store,
                     embed,
                     tell=lambda: progress.update(len(embedded)),
                     found=embedded.append,
@@ -102,7 +102,7 @@ class Encoding:
                         content_hash(path)
                     progress.update(done)
 
-    def _encode_missing(self, missing: dict[str, Clip], shards: Shards) -> dict[str, SoraditError]:
+    def _encode_missing(self, missing: dict[str, Clip], store: TensorStore) -> dict[str, SoraditError]:
         """Encode clips by their content's name; return why the others can't be."""
         failed: dict[str, SoraditError] = {}
         autoencoder = load_autoencoder(self.weights).to(self.device)
@@ -119,16 +119,16 @@ class Encoding:
 
                 for segments in read_ahead(read_segments, calls(), while_waiting=pace.tell):
                     name = ours.popleft()
-                    if error := self._encode_clip(name, missing[name], segments, autoencoder, shards, pace):
+                    if error := self._encode_clip(name, missing[name], segments, autoencoder, store, pace):
                         failed[name] = error
-                    shards.release(name)
+                    store.release(name)
                     pace.add_clip()
 
-            share(list(missing), shards, encode_them, tell=pace.tell, found=lambda name: pace.add_clip())
+            share_out(list(missing), store, encode_them, tell=pace.tell, found=lambda name: pace.add_clip())
         return failed
 
     def _encode_clip(
-        self, name: str, clip: Clip, segments: Iterator, autoencoder: Autoencoder, shards: Shards, pace: "_Pace"
+        self, name: str, clip: Clip, segments: Iterator, autoencoder: Autoencoder, store: TensorStore, pace: "_Pace"
     ) -> SoraditError | None:
         """Encode a clip's segments as they come, and save them; or return why it can't be."""
         latents, damage = [], None
@@ -142,7 +142,7 @@ class Encoding:
                     pace.add_frames(len(segment))
         except (TooShort, Unreadable) as error:
             return error
-        save_latents(shards, name, latents, damage=damage)
+        save_latents(store, name, latents, damage=damage)
         return None
 
 

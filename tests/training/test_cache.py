@@ -24,7 +24,7 @@ from soradit.training.cache import (
 )
 from soradit.training.contents import CONTENTS, content_hash, keep_contents
 from soradit.training.randomness import draw_indices, generator
-from soradit.training.shards import Shards
+from soradit.training.tensor_store import TensorStore
 from soradit.training.transformer import Windows
 
 
@@ -43,7 +43,7 @@ def clip(tmp_path: Path) -> Clip:
 def test_windows_of_segments(cache: Cache, clip: Clip) -> None:
     latents = [torch.randn(5, 2, 3, 4), torch.randn(2, 2, 3, 4)]
     path = cache.latents_path(clip)
-    save_latents(Shards(cache.latents_folder), content_hash(clip.path), latents)
+    save_latents(TensorStore(cache.latents_folder), content_hash(clip.path), latents)
     first, second = segments_of(clip, path)
     assert (first.length, second.length) == (5, 2)
     assert torch.equal(first.window(1, 3), latents[0][1:4].half().float())
@@ -51,11 +51,11 @@ def test_windows_of_segments(cache: Cache, clip: Clip) -> None:
 
 def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip) -> None:
     save_latents(
-        Shards(cache.latents_folder), content_hash(clip.path), [torch.randn(6, 1, 1, 4), torch.randn(1, 1, 1, 4)]
+        TensorStore(cache.latents_folder), content_hash(clip.path), [torch.randn(6, 1, 1, 4), torch.randn(1, 1, 1, 4)]
     )
     tokens = torch.tensor([1.0, 2.0])[:, None, None].expand(2, 3, 4)
-    save_text(Shards(cache.text_folder), clip.captions, tokens, torch.ones(2, 4))
-    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_text(TensorStore(cache.text_folder), clip.captions, tokens, torch.ones(2, 4))
+    save_text(TensorStore(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     windows = Windows(segments_of(clip, cache.latents_path(clip)), cache, length=2)
     assert len(windows) == 1  # the segment of one frame is too short
     batch = windows.draw([0] * 2000, drop_text=0.25, random=generator(0, "test"))
@@ -69,9 +69,9 @@ def test_a_window_has_one_of_its_clips_captions_or_none(cache: Cache, clip: Clip
 def test_every_clip_comes_before_any_comes_again(cache: Cache, clip: Clip) -> None:
     """So that a few are of many clips."""
     other = replace(clip, mirrored=True)
-    with Shards(cache.latents_folder) as shards:
+    with TensorStore(cache.latents_folder) as store:
         for each, count in ((clip, 3), (other, 2)):
-            save_latents(shards, latents_name(each), [torch.zeros(2, 1, 1, 4)] * count)
+            save_latents(store, latents_name(each), [torch.zeros(2, 1, 1, 4)] * count)
     found = [(segment.clip.mirrored, segment.name) for segment in cache.segments([clip, other])]
     first, second, third = (f"segment-{i}" for i in range(3))
     assert found == [(False, first), (True, first), (False, second), (True, second), (False, third)]
@@ -84,22 +84,24 @@ def test_captions_come_in_the_order_of_their_clips(cache: Cache, tmp_path: Path)
         path = tmp_path / f"{i}.mp4"
         path.write_bytes(b"%d" % i)
         clip = Clip(path=path, captions=(f"caption {i}",))
-        save_latents(Shards(cache.latents_folder), content_hash(path), [torch.zeros(2, 1, 1, 4)])
-        save_text(Shards(cache.text_folder), clip.captions, torch.zeros(1, 3, 4), torch.full((1, 4), float(i)))
+        save_latents(TensorStore(cache.latents_folder), content_hash(path), [torch.zeros(2, 1, 1, 4)])
+        save_text(TensorStore(cache.text_folder), clip.captions, torch.zeros(1, 3, 4), torch.full((1, 4), float(i)))
         segments += segments_of(clip, cache.latents_path(clip))
-    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_text(TensorStore(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     windows = Windows(segments, cache, length=2)
     assert windows.captions()[:, 0].tolist() == [float(i) for i in range(12)]
 
 
 def latents_of(cache: Cache, folder: Path, shapes: list[tuple[int, int, int]]) -> list[Segment]:
     """A clip a segment of that many latent frames, rows and columns."""
-    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_text(TensorStore(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     segments = []
     for index, shape in enumerate(shapes):
         (folder / f"{index}.mp4").write_text(str(index))
         clip = Clip(path=folder / f"{index}.mp4", captions=("",))
-        save_latents(Shards(cache.latents_folder), content_hash(clip.path), [torch.full((*shape, 4), float(index))])
+        save_latents(
+            TensorStore(cache.latents_folder), content_hash(clip.path), [torch.full((*shape, 4), float(index))]
+        )
         segments += segments_of(clip, cache.latents_path(clip))
     return segments
 
@@ -145,8 +147,8 @@ def test_caches_of_other_weights_sizes_and_captions_never_meet(cache: Cache, cli
 
 
 def test_damage_is_named(cache: Cache, clip: Clip) -> None:
-    save_latents(Shards(cache.latents_folder), content_hash(clip.path), [torch.zeros(1, 1, 1, 4)])
-    save_text(Shards(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
+    save_latents(TensorStore(cache.latents_folder), content_hash(clip.path), [torch.zeros(1, 1, 1, 4)])
+    save_text(TensorStore(cache.text_folder), ("",), torch.zeros(1, 3, 4), torch.zeros(1, 4))
     (segment,) = segments_of(clip, cache.latents_path(clip))
     latents, text = cache.latents_path(clip), cache.text_path(("",))
     for path in (latents, text):

@@ -44,7 +44,7 @@ class Entry:
     """What is wrong with the clip behind it, where it was used up to its damage."""
 
 
-class Shards:
+class TensorStore:
     """One process's hold on such a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class Shards:
             self._lock = open(folder / "lock", "ab")  # noqa: SIM115 (to close it is to give up every lock)
         self.entries = {name: entry for name, entry in self._read_index().items() if self._is_there(entry)}
 
-    def __enter__(self) -> "Shards":
+    def __enter__(self) -> "TensorStore":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -149,9 +149,9 @@ class Shards:
             return False
 
 
-def share(
+def share_out(
     names: list[str],
-    shards: Shards,
+    store: TensorStore,
     work: Callable[[Iterable[str]], None],
     *,
     tell: Callable[[], None],
@@ -166,10 +166,10 @@ def share(
     def claimed() -> Iterator[str]:
         for name in names:
             tell()
-            if not shards.claim(name):
+            if not store.claim(name):
                 busy.append(name)
-            elif shards.find(name):
-                shards.release(name)
+            elif store.find(name):
+                store.release(name)
                 found(name)
             else:
                 yield name

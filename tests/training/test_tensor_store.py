@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from soradit.errors import SoraditError
-from soradit.training import shards as shards_module
-from soradit.training.shards import INDEX, Shards, share
+from soradit.training import tensor_store as tensor_store_module
+from soradit.training.tensor_store import INDEX, TensorStore, share_out
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -21,9 +21,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def write(folder: Path, *names: str) -> None:
-    with Shards(folder) as shards:
+    with TensorStore(folder) as store:
         for name in names:
-            shards.write(name, {"x": torch.full((3,), float(ord(name[0])))})
+            store.write(name, {"x": torch.full((3,), float(ord(name[0])))})
 
 
 def test_the_order_of_writing_leaves_no_trace(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_whatever_a_dead_process_leaves_is_put_right(tmp_path: Path, place: str)
         index.write_bytes(
             {"no line": lines[0], "half a line": lines[0] + lines[1][:20]}.get(place, lines[1] + lines[0])
         )
-    with Shards(folder) as shards:
-        missing = [name for name in ("a", "b") if not shards.find(name)]
+    with TensorStore(folder) as store:
+        missing = [name for name in ("a", "b") if not store.find(name)]
     assert missing == (["b"] if place == "half a file" else [])
     write(folder, *missing)
     assert contents(folder) == contents(tmp_path / "whole")
@@ -60,25 +60,25 @@ def test_whatever_a_dead_process_leaves_is_put_right(tmp_path: Path, place: str)
 def test_what_another_process_did_meanwhile_is_found(tmp_path: Path) -> None:
     done: list[str] = []
     found: list[str] = []
-    with Shards(tmp_path) as shards:
+    with TensorStore(tmp_path) as store:
 
         def work(names: Iterable[str]) -> None:
             for name in names:
                 write(tmp_path, name, *("c" if name == "a" else ""))
-                shards.release(name)
+                store.release(name)
                 done.append(name)
 
-        share(["a", "b", "c", "d"], shards, work, tell=lambda: None, found=found.append)
+        share_out(["a", "b", "c", "d"], store, work, tell=lambda: None, found=found.append)
     assert (done, found) == (["a", "b", "d"], ["c"])
 
 
 def test_damage_is_remembered(tmp_path: Path) -> None:
-    with Shards(tmp_path) as shards:
-        shards.write("a", {"x": torch.zeros(1)}, damage="ends early")
+    with TensorStore(tmp_path) as store:
+        store.write("a", {"x": torch.zeros(1)}, damage="ends early")
     (tmp_path / INDEX).unlink()
     for _ in range(2):
-        with Shards(tmp_path) as shards:
-            assert shards.find("a").damage == "ends early"
+        with TensorStore(tmp_path) as store:
+            assert store.find("a").damage == "ends early"
 
 
 def test_verify_finds_a_flipped_bit_and_a_missing_file(tmp_path: Path) -> None:
@@ -87,61 +87,61 @@ def test_verify_finds_a_flipped_bit_and_a_missing_file(tmp_path: Path) -> None:
     content[-1] ^= 1
     (tmp_path / "a.safetensors").write_bytes(content)
     (tmp_path / "b.safetensors").unlink()
-    with Shards(tmp_path) as shards:
-        assert shards.find("a")  # of the right length
-        assert sorted(shards.verify()) == ["a", "b"]
-        assert not shards.find("a")
-    with Shards(tmp_path) as shards:
-        assert shards.verify() == []
-        assert shards.indexed() == ["c"]
+    with TensorStore(tmp_path) as store:
+        assert store.find("a")  # of the right length
+        assert sorted(store.verify()) == ["a", "b"]
+        assert not store.find("a")
+    with TensorStore(tmp_path) as store:
+        assert store.verify() == []
+        assert store.indexed() == ["c"]
 
 
 def claim(folder: Path, names: list[str], connection: Any) -> None:
-    with Shards(folder) as shards:
-        connection.send([shards.claim(name) for name in names])
+    with TensorStore(folder) as store:
+        connection.send([store.claim(name) for name in names])
         connection.recv()
 
 
 def test_claims_hold_against_others_and_end_with_the_process(tmp_path: Path) -> None:
     context = get_context("spawn")
-    with Shards(tmp_path) as shards:
-        assert shards.claim("a")
+    with TensorStore(tmp_path) as store:
+        assert store.claim("a")
         ours, theirs = context.Pipe()
         process = context.Process(target=claim, args=(tmp_path, ["a", "b"], theirs))
         process.start()
         assert ours.recv() == [False, True]
-        assert [shards.claim("b"), shards.claim("c")] == [False, True]
+        assert [store.claim("b"), store.claim("c")] == [False, True]
         process.kill()
         process.join()
-        assert shards.claim("b")
+        assert store.claim("b")
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with Shards(tmp_path) as shards:
-        monkeypatch.setattr(shards_module.os, "fsync", full)
+    with TensorStore(tmp_path) as store:
+        monkeypatch.setattr(tensor_store_module.os, "fsync", full)
         with pytest.raises(SoraditError, match=r"can't write the cache .* \(No space left on device\): choose another"):
-            shards.write("a", {"x": torch.zeros(1)})
+            store.write("a", {"x": torch.zeros(1)})
         monkeypatch.undo()
-        assert not shards.find("a")
+        assert not store.find("a")
 
 
 def test_a_sound_file_stays_when_its_line_cant_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Shards(tmp_path) as shards:
-        shards.write("a", {"x": torch.zeros(1)})
+    with TensorStore(tmp_path) as store:
+        store.write("a", {"x": torch.zeros(1)})
     (tmp_path / "index.jsonl").unlink()
 
-    def full(shards: Shards, *entry: object) -> None:
+    def full(store: TensorStore, *entry: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with Shards(tmp_path) as shards:
-        monkeypatch.setattr(Shards, "_add", full)
+    with TensorStore(tmp_path) as store:
+        monkeypatch.setattr(TensorStore, "_add", full)
         with pytest.raises(SoraditError, match="No space left on device"):
-            shards.find("a")
+            store.find("a")
         monkeypatch.undo()
-        assert shards.find("a")
+        assert store.find("a")
 
 
 def test_a_folder_is_let_go_of_even_when_its_index_cant_be_written(
@@ -150,10 +150,10 @@ def test_a_folder_is_let_go_of_even_when_its_index_cant_be_written(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    shards = Shards(tmp_path)
+    store = TensorStore(tmp_path)
     for name in "ba":
-        shards.write(name, {"x": torch.zeros(1)})
-    monkeypatch.setattr(shards_module, "_replace", full)
+        store.write(name, {"x": torch.zeros(1)})
+    monkeypatch.setattr(tensor_store_module, "_replace", full)
     with pytest.raises(SoraditError, match="No space left"):
-        shards.close()
-    assert shards._lock.closed
+        store.close()
+    assert store._lock.closed
