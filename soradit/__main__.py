@@ -53,11 +53,16 @@ def _run() -> int | None:
             error.show()
         else:
             said = _in_our_words(said).rstrip(".?").removeprefix("Invalid value: ")
-            _say(f"soradit: {said}; see {error.ctx.command_path if error.ctx else 'soradit'} --help")
+            _say(f"soradit: {said}; see {error.ctx.command_path if error.ctx else _command()} --help")
         return error.exit_code
     if code == INTERRUPTED:  # as typer gives an interrupt on
         raise KeyboardInterrupt
     return code
+
+
+def _command() -> str:
+    """What was called, where an error doesn't say."""
+    return " ".join(["soradit", *(word for word in sys.argv[1:2] if not word.startswith("-"))])
 
 
 NUMBERS = {"int": "a whole number", "integer": "a whole number", "float": "a number"}

@@ -120,6 +120,8 @@ def test_a_usage_error_names_the_value_and_where_help_is(soradit: Callable) -> N
         said = f"soradit: {option} must be {wanted}, not {value}; see soradit {command.split()[0]} --help"
         assert soradit(*command.split(), option, value).error == said
     assert soradit("generate", "sky", "--nosuch").error.startswith("soradit: No such option: --nosuch")
+    without_value = soradit("generate", "sky", "--seed").error
+    assert without_value == "soradit: Option '--seed' requires an argument; see soradit generate --help"
     assert soradit("replay").error.endswith("; see soradit replay --help")
 
 
