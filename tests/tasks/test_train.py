@@ -759,6 +759,9 @@ def test_a_dry_run_takes_what_a_training_takes(start: Start, clips: Path, weight
     config = TrainConfig(data=clips, held_out=other, run=tmp_path / "run", weights=str(weights))
     assert dry_run(config, LOOP).held_out == 1
     start(held_out=other, steps=1)
+    notes = Notes()
+    dry_run(replace(config, held_out=clips, run=tmp_path / "another"), LOOP, notes)
+    assert any("of those held out are trained on, too" in line for line in notes.lines)
 
 
 def test_a_disk_that_is_too_small_is_known_beforehand(
