@@ -204,7 +204,7 @@ class TrainConfig:
         if self.paraphrases is not None and (self.teacher is not None or self.fresh):
             other = "--fresh" if self.fresh else "--teacher"
             raise UsageError(f"--paraphrases is for a text encoder that has been trained: leave out {other}")
-        if self.lora is not None and (self.fresh or self.preset or self.text_encoder):
+        if self.lora is not None and self.starts_anew:
             other = "--fresh" if self.fresh else "--preset" if self.preset else "--text-encoder"
             raise UsageError(f"--lora needs a transformer that has been trained: leave out {other}")
         if len(self.prompts) > MAX_SAMPLES:
@@ -220,11 +220,16 @@ class TrainConfig:
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{option_of(name)} must be above 0, not {getattr(self, name)}")
 
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the component does, whatever the weights are; with another ``process`` than theirs it does, too."""
+        return self.fresh or self.preset is not None or self.text_encoder is not None
+
 
 def usual_learning_rate(config: TrainConfig) -> float:
     """What ``--lr`` is by default."""
-    starts_anew = config.fresh or config.preset or config.text_encoder or config.process
-    if config.component == "transformer" and config.lora is None and not starts_anew:
+    goes_on = not config.starts_anew and config.process is None
+    if config.component == "transformer" and config.lora is None and goes_on:
         return FINE_TUNING_RATE
     return LEARNING_RATES[config.component]
 

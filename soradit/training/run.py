@@ -106,7 +106,7 @@ def prepare_run(config: TrainConfig) -> None:
 def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
     """Whether the component starts anew."""
     other_process = config.process not in (None, generation.process)
-    return config.fresh or config.preset is not None or config.text_encoder is not None or other_process
+    return config.starts_anew or other_process
 
 
 def beginning(config: TrainConfig) -> dict[str, Any]:
