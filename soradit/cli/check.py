@@ -1,6 +1,8 @@
 """``soradit check``."""
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -61,7 +63,9 @@ def check(
         overwrite=overwrite,
         report=TerminalOfRows(),
     )
+    is_table = not as_json and not (sys.stdout.isatty() and get_terminal_size().columns < len(HEADER))
     for number, row in enumerate(rows):
-        if number == 0 and not as_json:
+        if number == 0 and is_table:
             print_line(HEADER)
-        print_line(visible(row.to_json() if as_json else row.to_line()))
+        for line in [row.to_json()] if as_json else [row.to_line()] if is_table else row.to_two_lines():
+            print_line(visible(line))

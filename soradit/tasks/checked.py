@@ -88,24 +88,36 @@ class Checked:
             parts.append(f"{self.trimmed_seconds:.2f} s trimmed")
         return ", ".join(parts)
 
-    def to_line(self) -> str:
-        """A row for people; names may hold characters that a terminal would obey."""
+    @property
+    def _facts(self) -> list[str]:
+        """Under the header's names from "picture" to "colour"."""
         caption = self.clip.caption_place.removeprefix("metadata.") or "none"
         if self.inspection is None:
-            return _COLUMNS.format(self.verdict, *"-----", caption, "-", f"{self.name}: {self.use}")
+            return [*"-----", caption, "-"]
         found, info = self.inspection, self.inspection.info
         header_differs = info.num_frames_header not in (None, found.num_frames)
-        return _COLUMNS.format(
-            self.verdict,
+        return [
             f"{info.width}x{info.height}" + (f"@{info.rotation_degrees}" if info.rotation_degrees else ""),
-            f"{found.num_frames}/{info.num_frames_header}" if header_differs else found.num_frames,
+            f"{found.num_frames}/{info.num_frames_header}" if header_differs else f"{found.num_frames}",
             "variable" if found.fps is None else f"{found.fps:.4g}",
             f"{found.seconds:.2f}",
             f"{_container(self.clip.path, info.container)} {info.codec}",
             caption,
             _in_words(found.colour) + (" interlaced" if found.is_interlaced else ""),
-            f"{self.name}: {self.use}",
-        )
+        ]
+
+    def to_line(self) -> str:
+        """A row of the table below HEADER; names may hold characters that a terminal would obey."""
+        return _COLUMNS.format(self.verdict, *self._facts, f"{self.name}: {self.use}")
+
+    def to_two_lines(self) -> list[str]:
+        """The same for a terminal too narrow for the table: the second line has what the file is."""
+        lines = [f"{self.verdict:<7}  {self.name}: {self.use}"]
+        if self.inspection is not None:
+            picture, frames, fps, seconds, format_, caption, colour = self._facts
+            times = f"{seconds} s, {fps} fps, frames: {frames}"
+            lines.append(f"    {picture}, {times}, {format_}, caption: {caption}, {colour}")
+        return lines
 
     def to_json(self) -> str:
         facts: dict[str, Any] = {}

@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -216,6 +217,27 @@ def test_pieces_shorter_than_a_video_are_no_use(tmp_path: Path) -> None:
     config = GenerationConfig(height=32, width=32, num_frames=132, fps=8)
     row = look(path, config)
     assert row.reason == "is cut into pieces of 128 frames, and 132 are needed"
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"), [(80, ["used", "64x32,", "dropped"]), (200, ["verdict", "used", "dropped"])]
+)
+def test_a_terminal_narrower_than_the_table_gets_two_lines_a_file(
+    soradit: Callable,
+    small_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    words: list[str],
+) -> None:
+    write_clip(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: stream is sys.stdout, raising=False)
+    lines = soradit("check", tmp_path, "--weights", small_weights, "--max-bad", 1).out.splitlines()
+    assert [line.split()[0] for line in lines] == words
+    assert max(map(len, lines[:2])) < columns
+    assert "a.mp4: 1 window of 8 frames, 50% of the picture" in "".join(lines)
 
 
 def test_rows_and_json_on_stdout_the_rest_on_stderr(soradit: Callable, small_weights: Path, tmp_path: Path) -> None:
