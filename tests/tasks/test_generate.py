@@ -607,7 +607,7 @@ def test_lora_changes_the_video_and_what_it_says_of_its_weights(
     state = {name: torch.full_like(t, 0.1) if ".lora_B" in name else t for name, t in model.state_dict().items()}
     save_lora(tmp_path / "lora", 2, state, base=fingerprint(weights, "transformer"))
     save_lora(tmp_path / "other", 2, state, base="0123456789abcdef")
-    common = ("generate", "sky", "--weights", weights, "--size", "64x64", "--frames", 8)
+    common = ("generate", "sky", "--weights", weights, "--size", "64x64", "--frames", 8, "--precision", "float32")
     made = {}
     for name, options in (
         ("plain", ()),
