@@ -121,10 +121,13 @@ def check_output_path(
 
 
 def is_written(path: Path) -> bool:
-    """Whether a file, or a folder of frames, is there."""
-    if path.is_dir():
-        return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())
-    return path.exists()
+    """Whether a file, or a folder of frames, is there; not where that can't be asked, as ``check_output_path`` says."""
+    try:
+        if path.is_dir():
+            return path.suffix.lower() == ".png" and all(entry.suffix == ".png" for entry in path.iterdir())
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be listed
+        return False
 
 
 def make_folder(path: Path) -> None:

@@ -110,7 +110,8 @@ def read_orders(source: str) -> Iterator[Order | SoraditError]:
 def parse_line(text: str) -> Order:
     """``a storm --seed 7 --size 384x256 -o storm.mp4`` or ``{"prompt": "a storm", "seed": 7}``.
 
-    A flag's value reaches to the next flag; quotes around it are left out. Raises SoraditError for what isn't known.
+    A flag's value reaches to the next flag; quotes around it are left out, and around the prompt. Raises SoraditError
+    for what isn't known.
     """
     if text.startswith("{"):
         try:
@@ -125,17 +126,19 @@ def parse_line(text: str) -> Order:
         return _order(given["prompt"], pairs)
     prompt, *rest = FLAG.split(text)
     flags, values = [long or short for long, short in zip(rest[::3], rest[1::3], strict=True)], rest[2::3]
-    return _order(prompt, list(zip(flags, values, strict=True)))
+    return _order(_unquoted(prompt), list(zip(flags, map(_unquoted, values), strict=True)))
 
 
 def _order(prompt: str, pairs: list[tuple[str, Any]]) -> Order:
-    order: dict[str, Any] = {"prompt": _unquoted(prompt)}
+    order: dict[str, Any] = {"prompt": prompt}
     for flag, value in pairs:
         if flag not in FLAGS:
             raise SoraditError(f"{flag} is not known: use {', '.join(name for name in FLAGS if len(name) > 1)}")
         name, kind = FLAGS[flag]
         try:
-            order[name] = kind(_unquoted(value) if isinstance(value, str) else _number(value, kind))
+            order[name] = kind(value if isinstance(value, str) else _number(value, kind))
+            if kind is Path and b"\0" in os.fsencode(value):  # which fails for half a surrogate pair
+                raise ValueError
         except (TypeError, ValueError, OverflowError) as error:
             raise SoraditError(f"{flag} {value!r} is not {KINDS[kind]}") from error
     if (size := order.pop("size", None)) is not None:
@@ -277,7 +280,8 @@ def _number(value: Any, kind: type) -> Any:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]
+    return text[1:-1] if is_quoted else text
 
 
 def choose_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
@@ -298,8 +302,12 @@ def choose_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shar
     shard = None
     if "SLURM_ARRAY_TASK_ID" in environment:
         first, step = number("SLURM_ARRAY_TASK_MIN", 0), max(1, number("SLURM_ARRAY_TASK_STEP", 1))
-        index = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
-        shard = Shard(index=index, count=max(index + 1, number("SLURM_ARRAY_TASK_COUNT", 1)))
+        count, task = number("SLURM_ARRAY_TASK_COUNT", 1), number("SLURM_ARRAY_TASK_ID", first)
+        tasks = range(first, number("SLURM_ARRAY_TASK_MAX", first + step * (count - 1)) + 1, step)
+        if len(tasks) != count or task not in tasks:  # --array=1,5,9: which is the second, nothing says
+            remedy = "use a range such as --array=0-3, or --shard I/N"
+            raise SoraditError(f"--shard auto can't number the tasks of such an array: {remedy}")
+        shard = Shard(index=tasks.index(task), count=count)
     for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
         if rank in environment and size in environment:  # torchrun's first: inside srun both are set
             outer = shard or Shard(index=0, count=1)

@@ -117,7 +117,8 @@ import numpy as np
 from soradit.errors import SoraditError
 from soradit.video import Request
 for given in (
-    {"prompt": ["a", "b"]}, {"seed": 1.5}, {"settings": {}}, {"start": "a.mp4"}, {"start": np.zeros((1, 8, 8, 3))}
+    {"prompt": ["a", "b"]}, {"seed": 1.5}, {"settings": {}}, {"start": "a.mp4"}, {"start": np.zeros((1, 8, 8, 3))},
+    {"start": np.zeros((0, 8, 8, 3), np.uint8)},
 ):
     try:
         Request(**{"prompt": "sky"} | given)
@@ -129,7 +130,7 @@ for given in (
         "prompt must be of type str, not ['a', 'b']",
         "seed must be of type int, not 1.5",
         "settings must be made by with_overrides, not {}",
-        *2 * ["start must be frames, uint8 of shape (T, H, W, 3)"],
+        *3 * ["start must be frames, uint8 of shape (T, H, W, 3)"],
     ]
 
 
@@ -184,10 +185,11 @@ def test_a_folder_is_not_a_video_that_exists(generate: Callable) -> None:
     Path("videos").mkdir()
     Path("frames.png").mkdir()
     Path("frames.png", "0000.png").touch()
-    Path("prompts.txt").write_text("a sky -o videos\na sky -o frames.png\n")
+    Path("prompts.txt").write_text(f"a sky -o videos\na sky -o {'n' * 300}.mp4\na sky -o frames.png\n")
     ended = generate("--prompts", "prompts.txt", "--skip-existing")
     assert (ended.exit_code, ended.out) == (1, "frames.png\n")
     assert "videos: give a name that ends in .mp4" in ended.err
+    assert "File name too long" in ended.err
 
 
 def test_count_counts_seeds_up(generate: Callable) -> None:

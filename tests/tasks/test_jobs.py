@@ -92,6 +92,8 @@ def test_nothing_to_make_is_refused() -> None:
         ),
         ("空 --f 4", {"prompt": "空", "num_frames": 4}),
         ('"quoted prompt" --fps 8', {"prompt": "quoted prompt", "fps": 8}),
+        ('"sora" is "sky" --n \'it\'s\'', {"prompt": '"sora" is "sky"', "negative": "'it's'"}),
+        ('{"prompt": "\'sky\'", "negative": "\'sun\'"}', {"prompt": "'sky'", "negative": "'sun'"}),
     ],
 )
 def test_forms_of_a_line(line: str, order: dict) -> None:
@@ -115,6 +117,8 @@ def test_forms_of_a_line(line: str, order: dict) -> None:
         ('{"prompt": "a", "steps": 2.5}', "steps 2.5 is not a whole number"),
         ('{"prompt": "a", "steps": null}', "steps None is not a whole number"),
         ('{"prompt": "a", "output": 7}', "output 7 is not a path"),
+        (r'{"prompt": "a", "output": "a\u0000.mp4"}', "output .* is not a path"),
+        (r'{"prompt": "a", "image": "\ud800.png"}', "image .* is not a path"),
     ],
 )
 def test_lines_that_cannot_be_understood(line: str, message: str) -> None:
@@ -176,6 +180,7 @@ def test_shards_share_out_the_whole(count: int) -> None:
         (
             "auto",
             {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "2"}
+            | {"SLURM_ARRAY_TASK_MAX": "7"}
             | {"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"},
             (7, 8),
         ),
@@ -190,6 +195,14 @@ def test_which_shard(text: str, environment: dict[str, str], shard: tuple[int, i
 def test_no_shard(text: str) -> None:
     with pytest.raises(SoraditError, match="shard"):
         choose_shard(text, {})
+
+
+@pytest.mark.parametrize(("task", "last", "count"), [(5, 9, 3), (12, 9, 9), (2, 3, 4)])
+def test_no_shard_of_an_array_that_is_no_range(task: int, last: int, count: int) -> None:
+    names = {"ID": task, "MIN": 1, "MAX": last, "COUNT": count, "STEP": 1}
+    environment = {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in names.items()}
+    with pytest.raises(SoraditError, match="such an array: use a range"):
+        choose_shard("auto", environment)
 
 
 def test_a_prompt_too_long_for_tags_is_named() -> None:
