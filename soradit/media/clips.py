@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soradit.errors import SoraditError
+from soradit.media.animation import is_still_webp
 from soradit.media.metadata import METADATA_NAMES, Problem, read_metadata, text_beside
 
 VIDEO_SUFFIXES = (
@@ -16,7 +17,7 @@ VIDEO_SUFFIXES = (
 WEIGHTS_INDEX = "model_index.json"
 """In folders of weights, and of runs: samples in those are no clips."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-"""Clips of one frame, where they have captions: others are somebody's thumbnails."""
+"""Clips of one frame, as WebPs that don't move are, where they have captions: others are somebody's thumbnails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,9 @@ def survey_clips(folder: Path) -> Survey:
     require_folder(folder)
     problems: list[Problem] = []
     videos = _find_files(folder, VIDEO_SUFFIXES, problems)
-    images = _find_files(folder, IMAGE_SUFFIXES, [])
+    still = {path for path in videos if is_still_webp(path)}
+    videos = [path for path in videos if path not in still]
+    images = [*still, *_find_files(folder, IMAGE_SUFFIXES, [])]
     remarks: list[str] = []
     captions = read_metadata(folder, {*videos, *images}, problems, remarks)
     taken = {video.with_suffix("") for video in videos}  # an image beside a video is its thumbnail, and not captioned

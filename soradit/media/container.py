@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 from imageio.core.v3_plugin_api import PluginV3
 from imageio.plugins.pyav import PyAVPlugin
 
-from soradit.media.webp import MAX_BYTES, animation_rate, animation_size, decode_webp, unhurried
+from soradit.media.animation import animation_size
+from soradit.media.webp import MAX_BYTES, animation_rate, decode_webp, unhurried
 
 # Only what holds pictures itself: a playlist or an ffconcat script named clip.mp4 would open other files.
 IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"

@@ -15,18 +15,6 @@ HASTY_SECONDS, UNHURRIED_SECONDS = Fraction(1, 100), Fraction(1, 10)
 """A delay of no more than the first, in a GIF or WebP, is the second one in every browser."""
 
 
-def animation_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Width and height of an animated WebP's canvas, or None where the file is something else.
-
-    The container's extended header (RFC 9649, section 2.7): a flag says that there is more than one frame.
-    """
-    header = file.read(30)
-    file.seek(0)
-    if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30 or not header[20] & 2:
-        return None
-    return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")
-
-
 def animation_rate(file: BinaryIO) -> Fraction:
     """Frames per second of an animated WebP, on average, by its frames' own headers (RFC 9649, section 2.7.1.1)."""
     delays = []

@@ -1,11 +1,13 @@
 """A folder of clips: captions in every form users keep them, and a clear line for everything else."""
 
 import json
+import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from soradit.errors import SoraditError
 from soradit.media.clips import Clip, find_clips, split_clips, survey_clips
@@ -177,6 +179,18 @@ def test_images_are_clips_where_they_are_captioned(tmp_path: Path) -> None:
         (tmp_path / f"{name}.txt").write_text(name)
     (tmp_path / "metadata.csv").write_text("file_name,text\ne.jpg,five\n")
     assert found(tmp_path) == {"a.mp4": ("a",), "b.png": ("b",), "d.webp": ("d",), "e.jpg": ("five",)}
+
+
+def test_a_webp_that_does_not_move_is_an_image(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    frames = [Image.new("RGB", (8, 8), (grey, grey, grey)) for grey in (40, 200)]
+    for name in ("a", "b", "c"):
+        frames[0].save(tmp_path / f"{name}.webp")
+    frames[0].save(tmp_path / "d.webp", save_all=True, append_images=frames[1:])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    os.mkfifo(tmp_path / "e.webp")
+    assert [clip.path.name for clip in survey_clips(tmp_path).clips] == ["a.mp4", "b.webp", "d.webp", "e.webp"]
 
 
 def test_a_caption_given_twice_is_remarked(tmp_path: Path) -> None:
