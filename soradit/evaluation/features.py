@@ -16,6 +16,8 @@ from soradit.evaluation.config import DEFAULT, NONE
 from soradit.model.lite0 import SHA256, Lite0
 
 _LITE0_SIZE = 224
+FRAMES_AT_ONCE = 32
+"""Each takes 16 MB on its way through the network, and a clip may have thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,8 @@ class FeatureNetwork:
     @torch.inference_mode()
     def __call__(self, frames: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
         """Features of RGB frames, float32."""
-        return self.forward(frames).float().cpu().numpy()
+        pieces = (frames[first : first + FRAMES_AT_ONCE] for first in range(0, len(frames), FRAMES_AT_ONCE))
+        return np.concatenate([self.forward(piece).float().cpu().numpy() for piece in pieces])
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from soradit.errors import SoraditError
-from soradit.evaluation.features import DEFAULT, _hash_of, load_network
+from soradit.evaluation.features import DEFAULT, FeatureNetwork, _hash_of, load_network
 
 CPU = torch.device("cpu")
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
@@ -75,6 +75,18 @@ def test_efficientnet_lite0() -> None:
     assert plain.shape == (320,)
     assert np.linalg.norm(plain - noisy) > 1
     assert np.linalg.norm(network(FRAMES[:1, :, ::-1].copy())[0] - noisy) < np.linalg.norm(plain - noisy)
+
+
+def test_a_long_clip_goes_through_the_network_in_pieces() -> None:
+    seen = []
+
+    def forward(frames: np.ndarray) -> torch.Tensor:
+        seen.append(len(frames))
+        return torch.from_numpy(frames[:, :2, 0, 0].copy())
+
+    frames = np.arange(70, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(3, 3)
+    assert (FeatureNetwork(name="x", sha256="", forward=forward)(frames)[:, 1] == np.arange(70)).all()
+    assert seen == [32, 32, 6]
 
 
 def test_other_weights_under_its_name_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
