@@ -29,6 +29,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our stdout has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except MemoryError as error:
+        _say(f"soradit: out of memory{f' ({error})' if str(error) else ''}: use fewer frames, or a smaller size")
+        sys.exit(1)
     except OSError as error:  # a full disk, most of all: there is no place that could not meet one
         _say(f"soradit: {error}")
         sys.exit(1)

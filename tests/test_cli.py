@@ -372,17 +372,28 @@ def test_interrupted_command_exits_130(weights: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_line_wherever_it_is_met(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(28, "No space left on device", "run/metrics.csv"),
+            "[Errno 28] No space left on device: 'run/metrics.csv'",
+        ),
+        (MemoryError(), "out of memory: use fewer frames, or a smaller size"),
+        (MemoryError("9 GiB"), "out of memory (9 GiB): use fewer frames, or a smaller size"),
+    ],
+)
+def test_a_full_disk_or_memory_is_one_line_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception, said: str
 ) -> None:
     def full(**_: object) -> None:
-        raise OSError(28, "No space left on device", "run/metrics.csv")
+        raise error
 
     monkeypatch.setattr("soradit.cli.app", full)
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1
-    assert capsys.readouterr() == ("", "soradit: [Errno 28] No space left on device: 'run/metrics.csv'\n")
+    assert capsys.readouterr() == ("", f"soradit: {said}\n")
 
 
 def test_files_in_the_folder_are_not_taken_for_modules(tmp_path: Path) -> None:

@@ -49,14 +49,14 @@ def settings_and_start(
     return settings, start
 
 
-def _require_memory(settings: GenerationConfig) -> None:
+def _require_memory(settings: GenerationConfig, *, about: str = "", remedy: str = "use fewer --frames") -> None:
     """Raises SoraditError where not even the frames could be held."""
     import psutil
 
     needed = settings.num_frames * settings.height * settings.width * 3
     if needed > (free := psutil.virtual_memory().available):
         frames = f"{settings.num_frames} frames of {settings.width}x{settings.height} take {needed / 1e9:.0f} GB"
-        raise SoraditError(f"{frames} of memory, {free / 1e9:.0f} are free: use fewer --frames")
+        raise SoraditError(f"{about}{frames} of memory, {free / 1e9:.0f} are free: {remedy}")
 
 
 def _first_frame(path: Path, settings: GenerationConfig) -> "np.ndarray":
@@ -89,6 +89,9 @@ def _go_on(
     }
     settings = settings.with_overrides(**{name: given.get(name) or value for name, value in its_own.items()})
     latent_grid(replace(settings, num_frames=unit_frames * window), token_size)
+    if info.duration_seconds is not None:  # of a folder's first frame, none
+        whole = replace(settings, num_frames=max(1, round(info.duration_seconds * settings.fps)))
+        _require_memory(whole, about=f"{path}: ", remedy="go on from its last seconds alone")
     size = (settings.height, settings.width)
     start = read_folder(path, size=size) if is_folder else read_video(path, fps=settings.fps, size=size)[0]
     if len(start) < unit_frames:

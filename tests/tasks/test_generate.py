@@ -97,6 +97,13 @@ def test_what_no_memory_could_hold_is_refused(generate: Callable) -> None:
     assert re.fullmatch(said, ended.error)
 
 
+def test_what_no_memory_could_hold_is_not_read(generate: Callable, clips: Path) -> None:
+    ended = generate("sky", "-o", "a.png", "--continue", clips / "0.mp4", "--fps", 10**9)
+    assert ended.exit_code == 1
+    said = r"soradit: \S+/0\.mp4: \d+ frames of \d+x\d+ take \d+ GB of memory, \d+ are free: go on from its last .*"
+    assert re.fullmatch(said, ended.error)
+
+
 def test_a_value_that_cannot_be_is_told_before_a_file_that_exists(generate: Callable) -> None:
     Path("a.mp4").write_text("mine")
     ended = generate("sky", "-o", "a.mp4", "--guidance", "nan")
