@@ -23,7 +23,7 @@ def known_latents(
         frames = repeat(start[-1], "h w c -> t h w c", t=3 * size)
     else:
         frames = start[-min(len(start) // size, held + window) * size :]
-    video = to_float(torch.from_numpy(frames).to(autoencoder.latent_mean.device))
+    video = to_float(torch.from_numpy(np.ascontiguousarray(frames)).to(autoencoder.latent_mean.device))
     latents = autoencoder.encode(video[None]).float()
     return latents[:, :held] if len(start) < size else latents[:, -held:]
 

@@ -36,8 +36,10 @@ class Request:
                 raise UsageError(f"{name} must be of type {kind.__name__}, not {getattr(self, name)!r}")
         if not isinstance(self.settings, GenerationConfig | None):
             raise UsageError(f"settings must be made by with_overrides, not {self.settings!r}")
-        if self.start is not None and (np.ndim(self.start) != 4 or np.asarray(self.start).dtype != np.uint8):
-            raise UsageError("start must be frames, uint8 of shape (T, H, W, 3)")
+        if self.start is not None:
+            start = np.asarray(self.start)
+            if start.ndim != 4 or not len(start) or start.dtype != np.uint8:
+                raise UsageError("start must be frames, uint8 of shape (T, H, W, 3)")
         check_seed(self.seed)
         check_prompt(self.prompt)
         check_prompt(self.negative)

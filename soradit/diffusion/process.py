@@ -23,8 +23,6 @@ def per_sample(numbers: Times, x: Latents) -> Tensor:
 class Process(ABC):
     """How clean latents become noise, and what the model is asked for on the way back."""
 
-    name: str
-
     @abstractmethod
     def signal(self, t: Times) -> Times:
         """Share of the clean latents in x_t."""
@@ -70,7 +68,6 @@ class Flow(Process):
     arXiv 2403.03206), section 3.1, and among them a share of pure noise.
     """
 
-    name = "flow"
     PURE_NOISE = 1 / 8
     """Share of training's timesteps that are 0. There each video begins, with nothing but the prompt to tell what to
     make, and a logit-normal density vanishes: a model that has seen only what is close to it goes by the little signal
@@ -101,7 +98,6 @@ class Noise(Process):
     t = 1 - (n + 1) / 1000 here.
     """
 
-    name = "noise"
     NUM_STEPS = 1000
     BETA_FIRST, BETA_LAST = 1e-4, 0.02
 

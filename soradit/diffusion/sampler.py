@@ -146,8 +146,7 @@ def _every(t: float, x: Tensor) -> Float[Tensor, " batch"]:
     return torch.full((len(x),), t, device=x.device)
 
 
-SAMPLERS = {"flow": {"ab2": adams_bashforth, "euler": euler}, "noise": {"ddim": ddim}}
-"""For each process the samplers that can walk it, the default first."""
+SAMPLERS = {"ab2": adams_bashforth, "euler": euler, "ddim": ddim}
 
 
 def sample(
@@ -159,5 +158,8 @@ def sample(
     times: Float[Tensor, " steps_and_one"],
     on_step: OnStep = lambda step: None,
 ) -> Latents:
-    """Noise -> clean latents, visiting ``times`` (see ``timestep_grid``) with the sampler of that name."""
-    return SAMPLERS[process.name][sampler](predict, noise, times.tolist(), process, on_step)
+    """Noise -> clean latents, visiting ``times`` (see ``timestep_grid``) with the sampler of that name.
+
+    Which can walk which process, ``soradit.model.config.SAMPLER_NAMES`` says.
+    """
+    return SAMPLERS[sampler](predict, noise, times.tolist(), process, on_step)

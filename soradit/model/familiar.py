@@ -32,9 +32,9 @@ class Familiar:
     landmarks: Float[Tensor, "n pooled"]
     radius: float
 
-    def is_far(self, pooled: Float[Tensor, "b pooled"]) -> bool:
-        """Whether the first of the prompts is unlike all captions."""
-        return bool(distances(pooled[:1], self.landmarks) > self.radius)
+    def is_far(self, pooled: Float[Tensor, "1 pooled"]) -> bool:
+        """Whether the prompt is unlike all captions."""
+        return bool(distances(pooled, self.landmarks) > self.radius)
 
 
 def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled"]) -> Familiar | None:

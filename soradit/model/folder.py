@@ -59,19 +59,16 @@ def hash_files(folder: Path, components: Iterable[str] = IDENTITY) -> Hashes:
 
 def verify(folder: Path) -> Hashes:
     """The folder's hashes. Raises SoraditError where they aren't those of its ``SHA256SUMS``, if it has one."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return hash_files(folder)
-    promised = promised_hashes(folder)
-    for name, digest in promised.items():
-        if not (folder / name).is_file():
+    found = hash_files(folder)
+    for name, digest in promised_hashes(folder).items():
+        if name not in found:
             raise SoraditError(f"{folder / name} is missing: the weights are incomplete, copy them again")
-        if digest != _sha256(folder / name):
+        if digest != found[name]:
             raise SoraditError(
                 f"{folder / name} is damaged or was changed, going by {SUMS}: "
-                f"copy the weights again, or delete {sums} to use them as they are"
+                f"copy the weights again, or delete {folder / SUMS} to use them as they are"
             )
-    return promised
+    return found
 
 
 def promised_hashes(folder: Path) -> Hashes:

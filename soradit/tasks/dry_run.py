@@ -20,7 +20,7 @@ from soradit.tasks.checked import Checked
 from soradit.tasks.objectives import saved_or_fresh_transformer
 from soradit.tasks.train import TOO_FEW, require_possible, tell_of_shared
 from soradit.text import in_words
-from soradit.training.config import LoopConfig, TrainConfig, base_and_settings
+from soradit.training.config import LoopConfig, TrainConfig, find_base
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.intact import require_few_bad
@@ -83,7 +83,7 @@ def dry_run(config: TrainConfig, loop: LoopConfig, report: Report | None = None)
     if config.component != "transformer":
         raise UsageError(f"--dry-run is for --component transformer, not {config.component}")
     require_possible(config, loop, ALONE)
-    base_and_settings(config)
+    find_base(config)
     checkpoint_to_resume(config, describe_run(config, loop), report or Report())
     clips, held_out = _usable_clips(config, report)
     with tempfile.TemporaryDirectory() as folder:

@@ -49,18 +49,23 @@ def _transformer(config: TrainConfig, loop: LoopConfig, clips: Split, report: Re
     latents = load_autoencoder_config(config.run)
     length = generation.window(latents.token_size[0])
     usable = set(encoded.clips)
-    windows = {
-        name: cached_windows([c for c in part if c in usable], encoded.cache, length=length, what=name)
-        for name, part in (("training", clips.training), ("held-out", clips.held_out))
-    }
+    training = cached_windows([c for c in clips.training if c in usable], encoded.cache, length=length, what="training")
+    try:
+        measured = [clip for clip in clips.held_out if clip in usable]
+        held_out = cached_windows(measured, encoded.cache, length=length, what="held-out")
+    except SoraditError as error:
+        if config.held_out is not None:
+            raise
+        report.note(f"{error}; until then held-out figures are of clips that are trained on")
+        held_out = training
     device = choose_device(config.device)
     model = as_trained(saved_or_fresh_transformer(config, latents.latent_channels), config)
     if config.compile:
         model.compile_blocks()
     return TransformerObjective(
         model,
-        training=windows["training"],
-        held_out=windows["held-out"],
+        training=training,
+        held_out=held_out,
         generation=generation,
         batch_size=loop.batch_size,
         seed=loop.seed,

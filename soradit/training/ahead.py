@@ -1,8 +1,10 @@
 """The next step's data is drawn while this step is trained on."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -24,18 +26,21 @@ class Ahead:
         """For the newest item."""
 
     def __enter__(self) -> "Ahead":
-        self.thread = ThreadPoolExecutor(1)
+        self.asked: SimpleQueue[tuple[int, Future] | None] = SimpleQueue()
         self.upcoming: Future | None = None
+        # Unlike an executor's, a daemon is not waited for at the end of the process either.
+        threading.Thread(target=self._answer, daemon=True).start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        is_over = self.upcoming is None or bool(wait([self.upcoming], WAIT_SECONDS).done)
-        self.thread.shutdown(wait=is_over, cancel_futures=True)
+        self.asked.put(None)
+        if self.upcoming is not None:
+            wait([self.upcoming], WAIT_SECONDS)
 
     def __iter__(self) -> Iterator[Any]:
         if not self.steps:
             return
-        self.upcoming = self.thread.submit(self.draw, self.steps[0])
+        self.upcoming = self._ask(self.steps[0])
         for step in self.steps:
             started = time.perf_counter()
             while not wait([self.upcoming], WAIT_SECONDS).done:
@@ -43,5 +48,18 @@ class Ahead:
             item = self.upcoming.result()
             self.waited_seconds = time.perf_counter() - started
             if step + 1 in self.steps:
-                self.upcoming = self.thread.submit(self.draw, step + 1)
+                self.upcoming = self._ask(step + 1)
             yield item
+
+    def _ask(self, step: int) -> Future:
+        drawn: Future = Future()
+        self.asked.put((step, drawn))
+        return drawn
+
+    def _answer(self) -> None:
+        while (asked := self.asked.get()) is not None:
+            step, drawn = asked
+            try:
+                drawn.set_result(self.draw(step))
+            except BaseException as error:  # for whoever takes the result
+                drawn.set_exception(error)

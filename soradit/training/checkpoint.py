@@ -108,12 +108,15 @@ def list_checkpoints(run: Path) -> list[Path]:
 def set_aside_later(run: Path, checkpoint: Path) -> list[Path]:
     """Move checkpoints from which ``run`` turns back, going on from ``checkpoint``, out of sight of the next resume.
 
-    Returns where they are now.
+    Where ``checkpoint`` is none of ``run``'s own, which those before it lead to, all of them are. Returns where they
+    are now.
     """
     step = read_state(checkpoint)["step"]
+    own = list_checkpoints(run)
+    is_own = checkpoint.resolve() in [each.resolve() for each in own]
     moved = []
-    for later in list_checkpoints(run):
-        if later.resolve() != checkpoint.resolve() and step_of(later) >= step:
+    for later in own:
+        if later.resolve() != checkpoint.resolve() and (step_of(later) >= step or not is_own):
             target = later.parent / SET_ASIDE / later.name
             target.parent.mkdir(exist_ok=True)
             while target.exists():  # of an earlier turn, which may be what is resumed from

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from soradit.errors import SoraditError, UsageError
 from soradit.files import require_file
@@ -41,6 +41,8 @@ SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "timestep_spread": _TRANSFORMER,
     "min_snr": _TRANSFORMER,
     "prompts": _TRANSFORMER,
+    "precision": ("transformer", *OF_AUTOENCODER),
+    "cache": ("transformer", "text_encoder"),
     "lora": _TRANSFORMER,
     "compile": _TRANSFORMER,
     "checkpoint_activations": _TRANSFORMER,
@@ -141,7 +143,7 @@ class TrainConfig:
     text_encoder: str | None = None
     """Another CLIP by folder or hub name; implies a fresh transformer."""
     process: str | None = None
-    """``flow`` or ``noise``; None keeps the weights' own. Another than theirs implies a fresh transformer."""
+    """``flow`` or ``noise``; None keeps the weights' own. Another than theirs makes the component start anew."""
     height: int | None = None
     width: int | None = None
     num_frames: int | None = None
@@ -222,14 +224,17 @@ class TrainConfig:
 
     @property
     def starts_anew(self) -> bool:
-        """Whether the component does, whatever the weights are; with another ``process`` than theirs it does, too."""
+        """Whether the component does, whatever the weights are; see ``Base.is_fresh``."""
         return self.fresh or self.preset is not None or self.text_encoder is not None
 
 
 def usual_learning_rate(config: TrainConfig) -> float:
     """What ``--lr`` is by default."""
-    goes_on = not config.starts_anew and config.process is None
-    if config.component == "transformer" and config.lora is None and goes_on:
+    try:
+        is_fresh = find_base(config).is_fresh
+    except SoraditError:  # told to whoever needs that; a run that goes on may have outlived the weights it began with
+        is_fresh = config.starts_anew
+    if config.component == "transformer" and config.lora is None and not is_fresh:
         return FINE_TUNING_RATE
     return LEARNING_RATES[config.component]
 
@@ -261,14 +266,26 @@ def look_first(config: TrainConfig, loop: LoopConfig) -> None:
     for file in filter(None, (config.sentences, config.paraphrases)):
         require_file(file)
     if not config.run.exists():
-        base_and_settings(config)
+        if config.cache is not None and config.run.resolve() in config.cache.resolve().parents:
+            raise SoraditError(f"{config.cache}: is in the run's own folder; give another to --cache")
+        find_base(config)
 
 
-def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfig, GenerationConfig]:
-    """The folder of weights to start from, if any is needed, how they generate, and what the command makes of that.
+class Base(NamedTuple):
+    """What a run starts from."""
 
-    Raises SoraditError for a size that they can't have; reads no weights, and so is quick.
-    """
+    folder: Path | None
+    """Of weights, if any are needed."""
+    own: GenerationConfig
+    """How they generate."""
+    asked: GenerationConfig
+    """What the command makes of that."""
+    is_fresh: bool
+    """Whether the component starts anew: the command says so, or the weights have none of its kind."""
+
+
+def find_base(config: TrainConfig) -> Base:
+    """Raises SoraditError for weights that aren't there, or a size that they can't have; reads no tensor."""
     from_nothing = config.component == "vae" and config.fresh
     base = None if from_nothing and config.weights is None else find_weights(config.weights)
     generation = GenerationConfig() if base is None else load_generation_config(base)
@@ -280,7 +297,10 @@ def base_and_settings(config: TrainConfig) -> tuple[Path | None, GenerationConfi
     else:
         autoencoder = load_autoencoder_config(base)
     latent_grid(asked, autoencoder.token_size)
-    return base, generation, asked
+    trained = "vae" if config.component in OF_AUTOENCODER else config.component
+    has_none = base is None or not has_component(base, trained)
+    is_fresh = config.starts_anew or asked.process != generation.process or has_none
+    return Base(folder=base, own=generation, asked=asked, is_fresh=is_fresh)
 
 
 def training_settings(config: TrainConfig) -> GenerationConfig:

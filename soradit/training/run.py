@@ -22,13 +22,12 @@ from typing import Any
 
 from soradit.errors import SoraditError, StateSaved
 from soradit.locks import try_lock
-from soradit.model.config import GenerationConfig
 from soradit.model.folder import IDENTITY, INDEX, TEXT_PARTS, has_component
 from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
 from soradit.training.best import drop_later_best
 from soradit.training.checkpoint import LAST, list_checkpoints, read_state, set_aside_later
-from soradit.training.config import NEEDED, LoopConfig, TrainConfig, base_and_settings, option_of
+from soradit.training.config import NEEDED, LoopConfig, TrainConfig, find_base, option_of
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.snapshots import FOLDER as SNAPSHOTS
 from soradit.training.steps import drop_later
@@ -38,27 +37,8 @@ LOCK = ".lock"
 TEACHER = "teacher"
 """With paraphrases, the text encoder as it was before: a folder like a run's."""
 MAY_CHANGE = {
-    "train": {
-        "data",
-        "run",
-        "cache",
-        "resume",
-        "device",
-        "precision",
-        "prompts",
-        "compile",
-        "checkpoint_activations",
-        "shard",
-    },
-    "loop": {
-        "steps",
-        "accumulate",
-        "evaluate_every",
-        "sample_every",
-        "checkpoint_every",
-        "keep_checkpoints",
-        "max_hours",
-    },
+    *("data", "run", "cache", "resume", "device", "precision", "prompts", "compile", "checkpoint_activations", "shard"),
+    *("steps", "accumulate", "evaluate_every", "sample_every", "checkpoint_every", "keep_checkpoints", "max_hours"),
 }
 """What a resumed run may set otherwise than it began with."""
 LEFT_TO_WEIGHTS = ("process", "height", "width", "num_frames", "fps")
@@ -70,8 +50,7 @@ def prepare_run(config: TrainConfig) -> None:
 
     A transformer that stays as it is goes on generating as it did, whatever size and length its decoder is trained on.
     """
-    base, own, asked = base_and_settings(config)
-    is_fresh = _is_fresh(config, own)
+    base, own, asked, is_fresh = find_base(config)
     outdated = {
         "transformer": {"transformer"} if is_fresh else set(),
         "vae": {"transformer", "vae"} if is_fresh else {"transformer"},
@@ -83,7 +62,8 @@ def prepare_run(config: TrainConfig) -> None:
         outdated["text_encoder"] = set()
     if config.lora is not None and is_fresh:
         raise SoraditError("LoRA needs a transformer to start from: leave out --lora, or what makes it start anew")
-    for component in outdated[config.component]:  # left by a try that ended before its first checkpoint
+    is_in_place = base is not None and base.resolve() == config.run.resolve()
+    for component in outdated[config.component] if is_in_place else (*IDENTITY, TEACHER):  # left by an earlier try
         shutil.rmtree(config.run / component, ignore_errors=True)
     if base is not None:
         for component in set(IDENTITY) - outdated[config.component]:
@@ -103,19 +83,13 @@ def prepare_run(config: TrainConfig) -> None:
     write_index(config.run)
 
 
-def _is_fresh(config: TrainConfig, generation: GenerationConfig) -> bool:
-    """Whether the component starts anew."""
-    other_process = config.process not in (None, generation.process)
-    return config.starts_anew or other_process
-
-
 def beginning(config: TrainConfig) -> dict[str, Any]:
     """What a run that begins now makes of the weights to start from: saved beside what was asked for.
 
     ``fresh`` is whether its component starts anew; the rest are settings, the weights' own where none were given.
     """
-    _, own, asked = base_and_settings(config)
-    return {"fresh": _is_fresh(config, own), **{name: getattr(asked, name) for name in LEFT_TO_WEIGHTS}}
+    base = find_base(config)
+    return {"fresh": base.is_fresh, **{name: getattr(base.asked, name) for name in LEFT_TO_WEIGHTS}}
 
 
 def describe_run(config: TrainConfig, loop: LoopConfig) -> dict[str, dict[str, Any]]:
@@ -147,15 +121,15 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
     differences = list(_differences(config, state, described))
     refused = [
         f"{_setting(name, before)}, not {_value(now, before)}"
-        for section, name, before, now in differences
-        if name not in MAY_CHANGE[section]
+        for name, before, now in differences
+        if name not in MAY_CHANGE
     ]
     if refused:
         began = " and ".join(refused)
         raise SoraditError(f"{config.run} began {began}: repeat its settings, or choose another folder with -o")
     if state["step"] > (steps := described["loop"]["steps"]):
         raise SoraditError(f"{checkpoint} is of a training that has gone beyond step {steps}: give more --steps")
-    for _, name, before, now in differences:
+    for name, before, now in differences:
         if name not in ("resume", "run"):
             report.note(f"going on {_setting(name, now)}; until now {_setting(name, before)}")
     return checkpoint
@@ -163,8 +137,8 @@ def checkpoint_to_resume(config: TrainConfig, described: dict[str, dict[str, Any
 
 def _differences(
     config: TrainConfig, state: dict, described: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, str, Any, Any]]:
-    """Section, name, value before and now of each setting; those that a checkpoint doesn't name had their default.
+) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value before and now of each setting; those that a checkpoint doesn't name had their default.
 
     Two ways to ask for the same, as by leaving it to the weights and by naming what theirs is, are no difference.
     """
@@ -176,7 +150,7 @@ def _differences(
             if before != now and name in began:
                 before, now = began[name], beginning(config)[name]
             if before != now:
-                yield section, name, before, now
+                yield name, before, now
 
 
 def _setting(name: str, value: Any) -> str:

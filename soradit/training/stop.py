@@ -52,6 +52,7 @@ class Stop:
         """Makes several processes stop at the same place, for the first one's reason."""
         self.report = report or Report()
         self.requested = ""
+        self.interrupted = False
         self.is_at_once = False
         """Whether a signal raises StopRequested, wherever it comes."""
 
@@ -96,9 +97,11 @@ class Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self.requested and number == signal.SIGINT:
-            self._say(AT_ONCE)
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            if self.interrupted:
+                self._say(AT_ONCE)
+                raise KeyboardInterrupt
+            self.interrupted = True
         self.requested = name
         if name == "SIGHUP":
             self._leave_terminals()

@@ -89,10 +89,6 @@ class TwoTowers(nn.Module):
         )
         self.log_temperature = nn.Parameter(torch.tensor(math.log(INITIAL_TEMPERATURE)))
 
-    def forward(self, pairs: Pairs, device: torch.device) -> Float[Tensor, "captions clips"]:
-        """Cosine of every caption with every clip, divided by the temperature."""
-        return self.compare(self.embed(pairs.captions), pairs.latents.to(device))
-
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "texts out"]:
         """Embeddings of unit length."""
         return F.normalize(self.text.pooled(texts), dim=-1)
@@ -185,7 +181,8 @@ class TextEncoderObjective:
         A clip's longest caption is taken, which tells it best from the others.
         """
         pairs = self._pairs(self.held_out, generator(0, "held-out"), longest=True)
-        logits = _apart(self.model(pairs, self.device), pairs.alike)
+        logits = self.model.compare(self.model.embed(pairs.captions), pairs.latents.to(self.device))
+        logits = _apart(logits, pairs.alike)
         rank = (logits > logits.diagonal()).sum(0)  # captions that a clip likes better than its own
         return {
             "held_out_loss": contrastive_loss(logits).item(),

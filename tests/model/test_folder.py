@@ -64,6 +64,15 @@ def test_other_files_beside_do_no_harm(copy: Path) -> None:
     assert identity(verify(copy)) == before, "and needn't stay"
 
 
+def test_a_component_that_the_list_does_not_know_counts(copy: Path) -> None:
+    """As where somebody copies a transformer into a run of the text encoder."""
+    lines = (copy / SUMS).read_text().splitlines(keepends=True)
+    (copy / SUMS).write_text("".join(line for line in lines if "  transformer/" not in line))
+    before = identity(verify(copy), "transformer")
+    (copy / "transformer/config.json").write_text((copy / "transformer/config.json").read_text() + "\n")
+    assert identity(verify(copy), "transformer") != before
+
+
 def test_the_identity_is_that_of_the_files(copy: Path) -> None:
     before = verify(copy)
     (copy / "transformer/config.json").write_text((copy / "transformer/config.json").read_text() + "\n")

@@ -31,7 +31,7 @@ from soradit.media.video import read_video
 from soradit.media.writing import write_video
 from soradit.model.autoencoder import Autoencoder, AutoencoderConfig
 from soradit.model.config import load_generation_config
-from soradit.model.folder import Lora, fingerprint, hash_files
+from soradit.model.folder import Lora, fingerprint, has_component, hash_files
 from soradit.model.lora import load_lora
 from soradit.model.text import TextEncoderConfig, new_text_encoder
 from soradit.model.weights import (
@@ -51,9 +51,10 @@ from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training import autoencoder
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig, TrainConfig
+from soradit.training.config import LoopConfig, TrainConfig, look_first
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
+from soradit.training.run import prepare_run
 from soradit.training.samples import MAKING, Samples
 from soradit.training.transformer import TransformerObjective
 
@@ -535,7 +536,8 @@ def test_turning_back_to_an_older_checkpoint_sets_later_ones_aside(start: Start,
     state = (aside / "state.json").read_bytes()
     with pytest.raises(StateSaved):
         start(resume=str(aside), keep_checkpoints=4, sample_every=1, max_hours=1e-9)
-    assert sorted(c.name for c in aside.parent.iterdir()) == ["step-00000003", "step-00000003+", "step-00000004"]
+    assert sorted(c.name[12:] for c in aside.parent.iterdir()) == ["1", "2", "3", "3+", "4"], "of another branch"
+    assert [c.name[-1] for c in list_checkpoints(run)] == ["4"]
     assert (aside / "state.json").read_bytes() == state, "what is gone on from isn't replaced"
     resumed = tensors(start(keep_checkpoints=4, sample_every=1))
     assert sorted(s.name[-1] for s in (run / "samples").iterdir()) == ["1", "2", "3", "4"]
@@ -630,12 +632,38 @@ def test_lora_leaves_the_weights_alone_and_is_resumed(start: Start, weights: Pat
         start(lora=3)
 
 
-def test_lora_needs_something_to_start_from(start: Start, tmp_path: Path) -> None:
+def test_lora_needs_something_to_start_from(start: Start, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(SoraditError, match="--lora needs a transformer that has been trained: leave out --preset"):
         start(lora=2, preset="tiny")
-    with pytest.raises(SoraditError, match="LoRA needs a transformer to start from"):
-        start(lora=2, process="noise")
-    assert not (tmp_path / "run").exists()
+    without = shutil.copytree(weights, tmp_path / "without", ignore=shutil.ignore_patterns("transformer"))
+    for options in ({"process": "noise"}, {"weights": str(without)}):
+        with pytest.raises(SoraditError, match="LoRA needs a transformer to start from"):
+            start(lora=2, **options)
+        assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_left_of_the_weights_of_a_try_before(weights: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    prepare_run(TrainConfig(data=tmp_path, run=run, weights=str(weights)))
+    assert has_component(run, "transformer")
+    without = shutil.copytree(weights, tmp_path / "without", ignore=shutil.ignore_patterns("transformer"))
+    prepare_run(TrainConfig(data=tmp_path, run=run, weights=str(without)))
+    assert not has_component(run, "transformer")
+
+
+def test_a_cache_in_the_run_s_own_folder_is_refused(clips: Path, tmp_path: Path) -> None:
+    config = TrainConfig(data=clips, run=tmp_path / "run", cache=tmp_path / "run" / "cache")
+    with pytest.raises(SoraditError, match="run/cache: is in the run's own folder; give another to --cache"):
+        look_first(config, LOOP)
+
+
+def test_a_clip_held_out_that_is_too_short_holds_nothing_up(start: Start, clips: Path, tmp_path: Path) -> None:
+    short, notes = tmp_path / "short", Notes()
+    shutil.copytree(clips, short, ignore=shutil.ignore_patterns(".*"))
+    (held_out,) = split_clips(find_clips(short))[1]
+    write_video(held_out.path, np.zeros((4, 64, 64, 3), np.uint8), fps=8, overwrite=True)
+    start(data=short, report=notes, steps=1)
+    assert any("until then held-out figures are of clips that are trained on" in line for line in notes.lines)
 
 
 @pytest.fixture

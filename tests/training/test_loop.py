@@ -268,6 +268,9 @@ def test_loop_runs_outside_the_main_thread(tmp_path: Path) -> None:
     ("options", "rate"),
     [
         ({}, 5e-4),
+        ({"process": "flow"}, 5e-4),
+        ({"process": "noise"}, 1e-3),
+        ({"weights": "nowhere"}, 5e-4),
         ({"lora": 8}, 1e-3),
         ({"preset": "tiny"}, 1e-3),
         ({"fresh": True}, 1e-3),

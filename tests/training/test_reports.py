@@ -121,5 +121,12 @@ def test_signals_are_acknowledged(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert recorder.told[1:] == ["SIGINT again: stopping at once"]
+    with Stop(tmp_path) as stop:  # that something else has asked for, too, makes no second interrupt of the first
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(StopRequested):
+            stop.poll()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
     assert signal.set_wakeup_fd(-1) == -1  # as it was before
     assert threading.active_count() == threads
