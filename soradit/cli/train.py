@@ -53,7 +53,10 @@ def train(
     ] = "adamw",
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate, at its highest.  [default: 5e-4 for a transformer that goes on, vae 4e-5, decoder 2e-4, else 1e-3]"),
+        typer.Option(
+            help="Learning rate, at its highest.  "
+            "[default: 5e-4 for a transformer that goes on, vae 4e-5, decoder 2e-4, else 1e-3]"
+        ),
     ] = None,
     warmup: Annotated[
         int, typer.Option(help="Steps until the learning rate is at its highest, at most a tenth of all.")
