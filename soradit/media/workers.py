@@ -15,7 +15,7 @@ from typing import Any
 
 from soradit.errors import SoraditError
 from soradit.media.decoding import Unreadable
-from soradit.signals import leave_signals_to_the_first
+from soradit.signals import held_back, leave_signals_to_the_first
 
 WORKERS = 2
 """One whose results are taken, and one that runs ahead."""
@@ -74,7 +74,8 @@ class _Worker:
         context = get_context("spawn")  # a fork of a process with threads, torch's or CUDA's, may hang
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self.process.start()
+        with held_back():
+            self.process.start()
         theirs.close()
         self.is_idle, self.has_started = True, False
 

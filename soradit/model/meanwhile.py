@@ -14,7 +14,7 @@ from pathlib import Path
 
 from soradit.imports import leave_out_compiling_and_sharding
 from soradit.model.folder import TEXT_PARTS, fingerprint, identity, promised_hashes
-from soradit.signals import leave_signals_to_the_first
+from soradit.signals import held_back, leave_signals_to_the_first
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def entry_path(cache: Path, prompt: str) -> Path:
 
 def _start(folder: Path, prompts: list[str]) -> BaseProcess | None:
     process = get_context("spawn").Process(target=_embed, args=(folder, prompts), daemon=True)
-    with suppress(OSError):  # too many processes, too little memory
+    with suppress(OSError), held_back():  # too many processes, too little memory
         process.start()
         return process
     return None

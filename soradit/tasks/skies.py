@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from soradit.errors import SoraditError, UsageError
 from soradit.files import write_whole
 from soradit.locks import held
 from soradit.report import Report
+from soradit.signals import held_back, leave_signals_to_the_first
 from soradit.skies.captions import captions
 from soradit.skies.scene import draw_scene
 
@@ -101,18 +102,26 @@ def _run(jobs: list[_Job]) -> Iterator[Path]:
     if not jobs:
         return
     # Spawned, because a forked child of a process that has used torch's threads may hang.
-    workers = min(os.cpu_count() or 1, len(jobs))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread)
+    workers, others = min(os.cpu_count() or 1, len(jobs)), active_children()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
     try:
-        for future in as_completed([pool.submit(_render_one, job) for job in jobs]):
+        with held_back():
+            futures = [pool.submit(_render_one, job) for job in jobs]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise SoraditError("a process that rendered was killed; clips that are done are kept: run again") from error
+    except BaseException:  # nobody waits for the clips at work
+        for process in active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _begin() -> None:
+    leave_signals_to_the_first()
     import torch
 
     torch.set_num_threads(1)

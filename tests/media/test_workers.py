@@ -28,6 +28,11 @@ def job(path: Path, what: str) -> Iterator[object]:
     yield os.getpid()
 
 
+def blocked(path: Path) -> Iterator[set[int]]:
+    """Signals that the process holds back."""
+    yield set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
 def run(*what: str, **options: float) -> list[object]:
     calls = [(Path(f"{index}.mp4"), each) for index, each in enumerate(what)]
     outcomes: list[object] = []
@@ -55,6 +60,13 @@ def test_a_crash_and_a_hang_cost_one_file_each() -> None:
     assert str(outcomes[4]) == "4.mp4: can't be read: OverflowError: value too large"
     assert str(outcomes[5]) == "5.mp4: refused"
     assert [type(outcomes[index]) for index in (1, 3, 4, 5)] == [Unreadable] * 3 + [SoraditError]
+
+
+def test_a_terminals_signals_are_held_back_from_the_start() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    ((theirs,),) = map(list, read_ahead(blocked, [(Path("a"),)]))
+    assert theirs >= {signal.SIGINT, signal.SIGHUP}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 def test_whoever_waits_may_end_it() -> None:
