@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from soradit.errors import SoraditError, UsageError
-from soradit.files import write_whole
+from soradit.files import check_fps, write_whole
 from soradit.locks import held
 from soradit.report import Report
 from soradit.signals import held_back, leave_signals_to_the_first
@@ -70,6 +70,8 @@ def render_skies(
     for name, value, least in (("count", count, 1), ("frames", num_frames, 1), ("fps", fps, 1), ("seed", seed, 0)):
         if value < least:
             raise UsageError(f"{name} must be {least} or more, not {value}")
+    paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
+    check_fps(paths[0], fps)
     _read_metadata(folder / METADATA)  # refused before the work, not after it
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,6 @@ def render_skies(
         raise SoraditError(f"{folder}: can't be a folder of clips ({error.strerror}): give another") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SoraditError(f"{folder}: may not be written to; give another folder")
-    paths = [folder / f"sky-{seed}-{index:06d}.mp4" for index in range(count)]
     shape = {"num_frames": num_frames, "height": height, "width": width, "fps": fps}
     jobs = [
         _Job(path=path, scene_seed=scene_seed(seed, index), **shape)

@@ -89,6 +89,7 @@ def test_a_process_that_is_killed_is_told_in_a_line_and_what_it_made_is_kept(tmp
         {"width": 0},
         {"num_frames": 0},
         {"fps": 0},
+        {"fps": 2000},
     ],
 )
 def test_bad_values_give_one_line(tmp_path: Path, bad: dict[str, int]) -> None:
