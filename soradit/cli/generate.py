@@ -21,7 +21,6 @@ from soradit.cli.options import (
 from soradit.model.config import MAX_SEED
 
 VIDEO, START, MANY = "The video", "What it begins with", "Many at once"
-OWN = "  [default: the weights' own, or the replayed video's]"
 
 Negative = Annotated[
     str | None, typer.Option(metavar="PROMPT", help="What the video should not show.", rich_help_panel=VIDEO)
@@ -30,25 +29,25 @@ Seed = Annotated[
     int | None,
     typer.Option(min=0, max=MAX_SEED, metavar="N", help="The same seed gives the same video.", rich_help_panel=VIDEO),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Sampling steps." + OWN, rich_help_panel=VIDEO)]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Sampling steps.", rich_help_panel=VIDEO)]
 Guidance = Annotated[
     float | None,
-    typer.Option(metavar="SCALE", help="How much the prompt counts; 1 is no guidance." + OWN, rich_help_panel=VIDEO),
+    typer.Option(metavar="SCALE", help="How much the prompt counts; 1 is no guidance.", rich_help_panel=VIDEO),
 ]
 Frames = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Length, a multiple of 4; longer than the weights' own is made in overlapping windows." + OWN,
+        help="Length, a multiple of 4; longer than the weights' own is made in overlapping windows.",
         rich_help_panel=VIDEO,
     ),
 ]
 VideoSize = Annotated[
     str | None,
-    typer.Option(metavar="WxH", help="Width and height, multiples of 32." + OWN, rich_help_panel=VIDEO),
+    typer.Option(metavar="WxH", help="Width and height, multiples of 32.", rich_help_panel=VIDEO),
 ]
-Fps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Frames per second." + OWN, rich_help_panel=VIDEO)]
+Fps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Frames per second.", rich_help_panel=VIDEO)]
 FirstImage = Annotated[
     Path | None, typer.Option(metavar="FILE", help="An image that the first frame shows.", rich_help_panel=START)
 ]
@@ -136,7 +135,9 @@ def generate(
     as_json: Json = False,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Contact sheet to write, .png: a row a video.", rich_help_panel=WRITE),
+        typer.Option(
+            metavar="FILE", help="Contact sheet to write, .png: a row a video, of the first 200.", rich_help_panel=WRITE
+        ),
     ] = None,
     no_metadata: NoMetadata = False,
     weights: Weights = None,
@@ -148,6 +149,8 @@ def generate(
     verbose: Verbose = False,
 ) -> None:
     """Generate videos from prompts.
+
+    Steps, guidance, length, size and rate are the weights' own where they are not given.
 
     \b
     soradit generate "a red sunset over the sea" -o sunset.mp4

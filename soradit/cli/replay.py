@@ -67,6 +67,8 @@ def replay(
 ) -> None:
     """Make a video again from what it says of itself, with changes where asked.
 
+    What is not given is as in that video.
+
     \b
     soradit replay sunset.mp4 -o again.mp4
     soradit replay sunset.mp4 --steps 50 -o finer.mp4

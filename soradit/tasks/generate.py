@@ -60,8 +60,9 @@ class Made:
         job = self.job
         what = {"path": str(job.output), "prompt": job.prompt, "negative": job.negative, "seed": job.seed}
         settings = asdict(self.settings) if self.settings else {}
-        made = {} if self.skipped else {"seconds": round(self.seconds, 3), "sha256": hash_output(job.output)}
-        return json.dumps({**what, **settings, **made, "skipped": self.skipped}, ensure_ascii=False)
+        seconds = {} if self.skipped else {"seconds": round(self.seconds, 3)}
+        found = {"sha256": hash_output(job.output), "skipped": self.skipped}
+        return json.dumps({**what, **settings, **seconds, **found}, ensure_ascii=False)
 
 
 def hash_output(path: Path) -> str:
@@ -89,7 +90,7 @@ class _Work:
     def __init__(self, config: GenerateConfig, report: Report) -> None:
         self.config, self.report = config, report
         self.maker = Maker(config, report, self._fail)
-        self.num_jobs = self.num_failed = 0
+        self.num_jobs = self.num_failed = self.num_made = 0
         self.strips: "list[tuple[str, np.ndarray]]" = []
 
     def is_there(self, job: Job) -> bool:
@@ -135,12 +136,13 @@ class _Work:
     def _add_to_sheet(self, job: Job, video: "Video") -> None:
         from soradit.media.contact_sheet import MAX_ROWS, film_strip
 
+        self.num_made += 1
         if len(self.strips) < MAX_ROWS:
             self.strips.append((f"{job.output.name}: {job.prompt}", film_strip(video.frames)))
 
     def _fail(self, error: SoraditError, job: Job | None = None) -> None:
-        if not self.config.keep_going:
-            raise error
+        if not self.config.keep_going or (self.config.one_prompt and isinstance(error, UsageError)):
+            raise error  # a usage error is that of all videos of one prompt
         self.num_failed += 1
         place = "" if job is None else job.place or ("" if str(job.output) in str(error) else str(job.output))
         self.report.note(str(placed(error, place)))
@@ -152,6 +154,7 @@ class _Work:
 
             self._make_room(sheet)
             write_contact_sheet(sheet, self.strips, overwrite=self.config.overwrite)
-            self.report.note(f"contact sheet in {sheet}")
+            left_out = f": the first {len(self.strips)} of {self.num_made}" if self.num_made > len(self.strips) else ""
+            self.report.note(f"contact sheet in {sheet}{left_out}")
         if self.num_failed:
             raise SoraditError(f"{self.num_failed} of {self.num_jobs} videos failed: see above")

@@ -52,7 +52,9 @@ def replay(
     if start is not None and job.image is None and job.continued is None:
         raise SoraditError(f"{video} began with an image or a video: give it with --image or --continue")
     if not force:
-        config = replace(config, expected_weights=weights, expected_start=start)
+        # What it began with is known by its frames, which are in the video's size and rate.
+        is_as_before = all(order.get(name) == about.get(name) for name in ("height", "width", "fps"))
+        config = replace(config, expected_weights=weights, expected_start=start if is_as_before else None)
     if config.precision == "auto":
         # In float32 it is made again on any machine; what is fast on one may be far too slow on another.
         own = "float32" if precision == "float32" else "auto"

@@ -25,7 +25,7 @@ from soradit.media.video import read_folder, read_video
 from soradit.media.writing import write_video
 from soradit.pipeline import Pipeline
 from soradit.report import Progress, Report
-from soradit.tasks.generate import GenerateConfig
+from soradit.tasks.generate import GenerateConfig, hash_output
 from soradit.tasks.generate import generate as generate_videos
 from soradit.tasks.jobs import Job
 from soradit.video import Video, start_hash
@@ -183,7 +183,9 @@ def test_skip_existing_leaves_and_goes_on(generate: Callable) -> None:
     Path("a-000.mp4").write_text("precious")
     ended = generate("sky", "-o", "a.mp4", "--count", 2, "--skip-existing", "--json")
     assert ended.exit_code == 0
-    assert [json.loads(line)["skipped"] for line in ended.out.splitlines()] == [True, False]
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["skipped"] for line in lines] == [True, False]
+    assert [line["sha256"] for line in lines] == [hash_output(Path(line["path"])) for line in lines]
     assert Path("a-000.mp4").read_text() == "precious"
     assert names() == ["a-000.mp4", "a-001.mp4"]
 
@@ -260,6 +262,11 @@ def test_what_cannot_be_made_is_one_line_and_no_file(generate: Callable, options
     assert message in ended.error
     assert len(ended.err.splitlines()) == 1, "before any wait"
     assert names() == []
+
+
+def test_one_prompt_is_wrong_once_however_many_videos(generate: Callable) -> None:
+    ended = generate("sky", "--count", 2, "--frames", 7)
+    assert (ended.exit_code, ended.err) == (2, "soradit: frames 7 is not a multiple of 4: use 8\n")
 
 
 def test_a_folder_that_may_not_be_written_is_named(generate: Callable) -> None:
@@ -373,11 +380,18 @@ def test_other_forms_by_suffix(generate: Callable, name: str) -> None:
 
 
 def test_a_contact_sheet_of_all(generate: Callable) -> None:
-    assert generate("sky", "--count", 2, "--sheet", "sheet.png").exit_code == 0
+    ended = generate("sky", "--count", 2, "--sheet", "sheet.png")
+    assert (ended.exit_code, ended.err.splitlines()[-1]) == (0, "contact sheet in sheet.png")
     assert names() == ["sheet.png", "sky-0.mp4", "sky-1.mp4"]
     ended = generate("other", "--sheet", "sheet.png")
     assert (ended.exit_code, names()) == (1, ["sheet.png", "sky-0.mp4", "sky-1.mp4"])
     assert "sheet.png: exists already" in ended.error
+
+
+def test_a_contact_sheet_of_some_says_so(generate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soradit.media.contact_sheet.MAX_ROWS", 1)
+    ended = generate("sky", "--count", 2, "--sheet", "sheet.png")
+    assert ended.err.splitlines()[-1] == "contact sheet in sheet.png: the first 1 of 2"
 
 
 def test_no_metadata(generate: Callable) -> None:

@@ -106,6 +106,8 @@ def test_what_it_began_with_is_asked_for_and_compared(soradit: Callable, weights
     assert "began with another image" in soradit("replay", "b.mp4", *given, "y.png/0000.png").error
     assert soradit("replay", "b.mp4", *given, "x.png/0000.png").exit_code == 0
     assert Path("b-replay.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    small = ("-o", "c.mp4", "--size", "32x32")  # the image, cropped to another shape, has another hash
+    assert soradit("replay", "b.mp4", *small, *given, "x.png/0000.png").exit_code == 0
 
 
 @pytest.mark.parametrize(
