@@ -10,6 +10,7 @@ from soradit.errors import SoraditError
 from soradit.files import check_output_path, write_whole
 from soradit.media.clips import Survey, split_clips, survey_clips
 from soradit.media.inspection import Inspection
+from soradit.media.metadata import Problem
 from soradit.media.reading import STILLS_REMEDY, Reading, look_at
 from soradit.media.workers import read_ahead
 from soradit.model.config import GenerationConfig, load_generation_config
@@ -145,8 +146,13 @@ def _summary(rows: list[Checked], survey: Survey, config: GenerationConfig) -> I
         if row.content and first.setdefault(row.content, row.name) != row.name:
             yield f"double: {row.name} holds the same as {first[row.content]}"
     yield from survey.remarks
-    clips = {row.clip.path for row in rows}
-    yield from (f"train refuses: {problem.message}" for problem in survey.problems if problem.path not in clips)
+    yield from (f"train refuses: {problem.message}" for problem in _of_no_clip(survey))
+
+
+def _of_no_clip(survey: Survey) -> list[Problem]:
+    """What no clip's row tells: faults of a metadata file, of a text, of the folder."""
+    clips = {clip.path for clip in survey.clips}
+    return [problem for problem in survey.problems if problem.path not in clips]
 
 
 def _letters(caption: str) -> int:
@@ -157,10 +163,12 @@ def _letters(caption: str) -> int:
 def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig, *, max_bad: float) -> None:
     """Raise SoraditError where training could not start, or would start with too little."""
     num_bad = sum(row.is_bad for row in rows)
-    if not any(row.windows for row in rows):
+    is_empty = not any(row.windows for row in rows)
+    of_no_clip = _of_no_clip(survey)  # a faulty metadata file: all may be without a caption because of it
+    if is_empty and not of_no_clip:
         raise SoraditError(f"nothing is left to train on{_what_all_lack(rows, config)}")
-    if survey.problems:
-        raise SoraditError(f"train refuses this folder; the first reason: {survey.problems[0].message}")
+    if problems := [*of_no_clip, *survey.problems]:
+        raise SoraditError(f"train refuses this folder; the first reason: {problems[0].message}")
     if num_bad > max_bad * len(rows):
         raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
 

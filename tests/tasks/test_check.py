@@ -283,6 +283,13 @@ def test_columns_stand_below_their_names_whatever_the_captions_come_from(
         assert row[header.index("caption") : header.index("colour")].strip() == place
 
 
+def test_a_metadata_file_that_no_caption_can_be_read_from_is_what_is_wrong(checked: Callable, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", caption=None)
+    (tmp_path / "metadata.csv").write_text("file,text\na.mp4,a sky\n")
+    _, _, error = checked(tmp_path)
+    assert error.endswith(f"the first reason: {tmp_path}/metadata.csv:1: has no column file_name")
+
+
 def test_a_pipe_is_not_waited_for(checked: Callable, tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4")
     os.mkfifo(tmp_path / "b.mp4")
