@@ -69,7 +69,7 @@ def check(
         report.note(f"thumbnails are in {sheet}")
     _require_good(rows, survey, config, max_bad=max_bad)
     if split:
-        _require_both_sides(rows, config)
+        _require_training_clip(rows, config)
 
 
 def _check_clips(
@@ -173,13 +173,11 @@ def _require_good(rows: list[Checked], survey: Survey, config: GenerationConfig,
         raise SoraditError(f"{num_bad} of {len(rows)} files are bad, more than {max_bad:.0%} (--max-bad)")
 
 
-def _require_both_sides(rows: list[Checked], config: GenerationConfig) -> None:
-    """Raise SoraditError where none of the clips to train on, or to hold out, has a window."""
-    training, held_out = split_clips([row.clip for row in rows])
-    usable = {row.clip for row in rows if row.windows}
-    for what, part in (("training", training), ("held-out", held_out or training)):
-        if not usable & set(part):
-            raise SoraditError(f"no {what} clip has {config.num_frames} frames: use fewer --frames, or add clips")
+def _require_training_clip(rows: list[Checked], config: GenerationConfig) -> None:
+    """Raise SoraditError where all that can be used is held out."""
+    training, _ = split_clips([row.clip for row in rows])
+    if not any(row.windows for row in rows if row.clip in training):
+        raise SoraditError(f"no training clip has {config.num_frames} frames: use fewer --frames, or add clips")
 
 
 def _what_all_lack(rows: list[Checked], config: GenerationConfig) -> str:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from soradit.errors import SoraditError
-from soradit.media.clips import Clip, find_clips, survey_clips
+from soradit.media.clips import Clip, find_clips, split_clips, survey_clips
 from soradit.media.inspection import _constant_rate, inspecting
 from soradit.media.reading import Reading, look_at
 from soradit.media.writing import write_video
@@ -333,10 +333,13 @@ def test_small_pictures_are_told(tmp_path: Path) -> None:
     assert row.use == "1 window of 8 frames, 50% of the picture, enlarged 3 times"
 
 
-def test_a_side_of_the_split_without_a_usable_clip_is_told(checked: Callable, tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mp4")
-    write_clip(tmp_path / "b.mp4", num_frames=4)
-    assert re.match(r"no (training|held-out) clip has 8 frames", checked(tmp_path)[2])
+@pytest.mark.parametrize("short", ["training", "held-out"])
+def test_a_clip_to_train_on_is_needed_and_one_held_out_is_not(checked: Callable, tmp_path: Path, short: str) -> None:
+    parts = split_clips([Clip(path=tmp_path / name, captions=("sky",)) for name in ("a.mp4", "b.mp4")])
+    for side, (clip,) in zip(("training", "held-out"), parts, strict=True):
+        write_clip(clip.path, num_frames=4 if side == short else 8)
+    error = "no training clip has 8 frames: use fewer --frames, or add clips"
+    assert checked(tmp_path)[2] == (error if short == "training" else "")
 
 
 def test_sheet_stands_alone_and_obeys_nobody(checked: Callable, tmp_path: Path) -> None:
