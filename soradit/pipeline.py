@@ -169,7 +169,7 @@ class Pipeline:
                     noise,
                     process=process,
                     sampler=settings.sampler,
-                    times=timestep_grid(settings.steps, settings.shift),
+                    times=timestep_grid(settings.steps, settings.shift, settings.spread),
                     on_step=on_step,
                 )
             if not latents.isfinite().all():

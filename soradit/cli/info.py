@@ -18,6 +18,7 @@ LABELS = {
     "guidance_from": "guidance begins at",
     "guidance_until": "guidance ends at",
     "shift": "spacing of steps",
+    "spread": "their spread",
     "num_frames": "frames",
     "fps": "frames a second",
     "vae_parameters": "autoencoder parameters",
@@ -68,6 +69,8 @@ def _in_words(name: str, value: object) -> str:
             return f"{value:.0%} of the way from noise to video"
         case "shift", float():
             return "even" if value == 1 else f"shifted by {value:g} towards the noise"
+        case "spread", float():
+            return "none" if value == 1 else f"by {value:g} towards both ends"
         case "megabytes", int():
             return f"{value:,} MB"
         case "seed", _:

@@ -153,6 +153,6 @@ def min_snr_weight(process: Process, t: Times, gamma: float) -> Times:
     return (gamma / (process.signal(t) / sigma).square()).clamp_max(1)
 
 
-def timestep_grid(steps: int, shift: float = 1.0) -> Float[Tensor, " steps_and_one"]:
-    """Times that a sampler visits, from 0 to 1 in ``steps`` strides; a ``shift`` above 1 puts more near the noise."""
-    return move_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift).float()
+def timestep_grid(steps: int, shift: float = 1.0, spread: float = 1.0) -> Float[Tensor, " steps_and_one"]:
+    """Times that a sampler visits, from 0 to 1 in ``steps`` strides: even ones, moved by ``move_timesteps``."""
+    return move_timesteps(torch.linspace(0, 1, steps + 1, dtype=torch.float64), shift, spread).float()

@@ -72,7 +72,7 @@ class Protocol:
             f"generated against {self.held_out_clips} held out of {self.data}, {self.training_clips} to train on; "
             f"{s.width}x{s.height}, {s.num_frames} frames at {s.fps} fps; {s.process} {s.sampler}, {s.steps} steps, "
             f"guidance {s.guidance:g} from {s.guidance_from:g} to {s.guidance_until:g}, shift {s.shift:g}, "
-            f"{self.precision}; {network}; soradit {self.soradit}"
+            f"spread {s.spread:g}, {self.precision}; {network}; soradit {self.soradit}"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from soradit.errors import SoraditError, UsageError, first_line
 
-SAMPLER_NAMES = {"flow": ("ab2", "euler"), "noise": ("ddim",)}
+SAMPLER_NAMES = {"flow": ("ab2", "dpmpp", "euler"), "noise": ("ddim",)}
 """For each process the samplers that can walk it (see ``soradit.diffusion.sampler``), the default first."""
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"depth": 6, "width": 256, "heads": 4},
@@ -77,6 +77,8 @@ class GenerationConfig:
     """Guidance acts until this t; later steps, nearer to the clean video, need half the predictions."""
     shift: float = 1.0
     """Above 1, more of the steps near the noise."""
+    spread: float = 1.0
+    """Above 1, more of the steps near both ends."""
     height: int = 256
     width: int = 256
     num_frames: int = 32
@@ -92,7 +94,7 @@ class GenerationConfig:
         for name in counts:
             if not isinstance(getattr(self, name), int):
                 raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r}")
-        for name in (*counts, "shift"):
+        for name in (*counts, "shift", "spread"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("guidance_from", "guidance_until"):

@@ -85,7 +85,7 @@ def _costs(folder: Path, settings: GenerationConfig, hashes: Hashes) -> dict[str
     windows, parts = pipeline.windows(grid[0]), slices(autoencoder, grid[0])
     latents = torch.empty(1, *grid, autoencoder.config.latent_channels, device="meta")
     both = 1 if settings.guidance == 1 else 2  # with the prompt, and without
-    times = timestep_grid(settings.steps, settings.shift)[:-1]
+    times = timestep_grid(settings.steps, settings.shift, settings.spread)[:-1]
     guided = (times >= settings.guidance_from) & (times < settings.guidance_until)
     predictions = settings.steps + (int(guided.sum()) if both == 2 else 0)
 
