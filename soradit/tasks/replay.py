@@ -36,6 +36,7 @@ def replay(
     about = read_about(video)
     version, weights, start = about.pop("soradit"), about.pop("weights"), about.pop("start", None)
     precision = about.pop("precision", None)
+    about.setdefault("spread", 1.0)  # what there was before there was a choice
     if version != soradit.__version__:
         report.note(f"{video} was made by soradit {version}, this is {soradit.__version__}: it may differ a little")
     _require_settings(video, about)
