@@ -10,6 +10,7 @@ from soradit.pipeline import Pipeline, Video
 
 MAX_BYTES = 60 * 2**20
 SEEDS = (0, 1)
+CLOUDS = "clouds drifting to the right at noon"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def pipeline() -> Pipeline:
 @pytest.fixture(scope="module")
 def videos(pipeline) -> dict[str, list[Video]]:
     settings = pipeline.with_overrides(steps=10, num_frames=16)
-    prompts = ("a clear blue sky at noon", "a red sunset over the sea", "a starry night sky")
+    prompts = ("a clear blue sky at noon", "a red sunset over the sea", "a starry night sky", CLOUDS)
     return {prompt: [pipeline(prompt, seed=seed, settings=settings) for seed in SEEDS] for prompt in prompts}
 
 
@@ -34,21 +35,23 @@ def test_they_are_small():
 
 
 def test_night_is_darker_than_day(videos):
-    noon, sunset, night = map(mean_colour, videos.values())
+    noon, sunset, night, _ = map(mean_colour, videos.values())
     assert night.mean() < 0.6 * noon.mean()
     assert night.mean() < 0.8 * sunset.mean()
 
 
 def test_sunset_is_redder_than_noon(videos):
-    noon, sunset, _ = map(mean_colour, videos.values())
+    noon, sunset, *_ = map(mean_colour, videos.values())
     assert sunset[0] / sunset[2] > 1.3 * noon[0] / noon[2]
     assert noon[2] > noon[0], "a clear sky at noon is blue"
 
 
 def test_it_moves(videos):
-    for video in itertools.chain(*videos.values()):
+    """But for a sky at noon without a cloud: four of five rendered ones change by less than 0.3 in the same second."""
+    _, *moving = videos.values()
+    for video in itertools.chain(*moving):
         frames = video.frames.astype(np.float32)
-        assert np.abs(frames[-1] - frames[0]).mean() > 0.5
+        assert np.abs(frames[-1] - frames[0]).mean() > (4 if video.request.prompt == CLOUDS else 0.5)
 
 
 def test_seeds_differ(videos):
