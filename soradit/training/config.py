@@ -42,7 +42,6 @@ SETTINGS_OF: dict[str, tuple[str, ...]] = {
     "min_snr": _TRANSFORMER,
     "prompts": _TRANSFORMER,
     "precision": ("transformer", *OF_AUTOENCODER),
-    "cache": ("transformer", "text_encoder"),
     "lora": _TRANSFORMER,
     "compile": _TRANSFORMER,
     "checkpoint_activations": _TRANSFORMER,
