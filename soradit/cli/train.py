@@ -109,7 +109,8 @@ def train(
     height, width = height_width(size)
 
     from soradit.console import Terminal
-    from soradit.training.config import LoopConfig, TrainConfig, look_first, usual_learning_rate
+    from soradit.training.base import look_first, usual_learning_rate
+    from soradit.training.config import LoopConfig, TrainConfig
 
     config = TrainConfig(
         data=data,

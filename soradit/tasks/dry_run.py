@@ -20,7 +20,8 @@ from soradit.tasks.checked import Checked
 from soradit.tasks.objectives import saved_or_fresh_transformer
 from soradit.tasks.train import TOO_FEW, require_possible, tell_of_shared
 from soradit.text import in_words
-from soradit.training.config import LoopConfig, TrainConfig, find_base
+from soradit.training.base import find_base
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import ALONE
 from soradit.training.estimate import ExampleShape, flops_per_clip, step_seconds
 from soradit.training.intact import require_few_bad

@@ -20,8 +20,9 @@ from soradit.model.weights import load_autoencoder, load_encoder_only, load_text
 from soradit.report import Report
 from soradit.tasks.encode import CACHE_NAME, EncodeSummary, encode
 from soradit.training.autoencoder import AutoencoderObjective, RefinerObjective
+from soradit.training.base import training_settings
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig, TrainConfig, training_settings
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.intact import MAX_BAD_SHARE, intact_clips
 from soradit.training.memory import as_trained

@@ -25,9 +25,10 @@ from soradit.locks import try_lock
 from soradit.model.folder import IDENTITY, INDEX, TEXT_PARTS, has_component
 from soradit.model.weights import copy_component, save_generation_config, save_text, write_index
 from soradit.report import Report
+from soradit.training.base import find_base
 from soradit.training.best import drop_later_best
 from soradit.training.checkpoint import LAST, list_checkpoints, read_state, set_aside_later
-from soradit.training.config import NEEDED, LoopConfig, TrainConfig, find_base, option_of
+from soradit.training.config import NEEDED, LoopConfig, TrainConfig, option_of
 from soradit.training.samples import FOLDER as SAMPLES
 from soradit.training.snapshots import FOLDER as SNAPSHOTS
 from soradit.training.steps import drop_later

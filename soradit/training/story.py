@@ -10,7 +10,8 @@ from soradit.media.clips import Clip
 from soradit.model.cost import num_parameters
 from soradit.model.weights import load_autoencoder, load_text
 from soradit.pipeline import Pipeline
-from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig, training_settings
+from soradit.training.base import training_settings
+from soradit.training.config import MAX_SAMPLES, LoopConfig, TrainConfig
 from soradit.training.distributed import World
 from soradit.training.estimate import flops_per_clip, peak_flops
 from soradit.training.objective import Objective

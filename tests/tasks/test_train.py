@@ -50,8 +50,9 @@ from soradit.tasks import train as train_module
 from soradit.tasks.dry_run import dry_run
 from soradit.tasks.train import train
 from soradit.training import autoencoder
+from soradit.training.base import look_first
 from soradit.training.checkpoint import list_checkpoints
-from soradit.training.config import LoopConfig, TrainConfig, look_first
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import Training, run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.run import prepare_run

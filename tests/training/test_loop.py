@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from soradit.errors import SoraditError, StateSaved
 from soradit.report import Report
 from soradit.training import checkpoint as checkpoint_module
+from soradit.training.base import usual_learning_rate
 from soradit.training.checkpoint import list_checkpoints, read_state
-from soradit.training.config import LoopConfig, TrainConfig, usual_learning_rate
+from soradit.training.config import LoopConfig, TrainConfig
 from soradit.training.loop import run_loop
 from soradit.training.metrics import read_metrics
 from soradit.training.randomness import generator
