@@ -21,6 +21,7 @@ _HOURS = (
 )
 _COVERS = (
     ("partly cloudy", "part(ly|ially) cloudy", "cloudy blue sky", "clouds? (in|on) an? blue sky"),
+    ("partly cloudy", "mostly clear", "clear\\b.*\\b(few|some|small|scattered|white|puffy)( \\w+)? clouds?"),
     ("overcast", "overcast", "cloudy", "(thick|flat|stratus|rain) clouds?", "(blanket|layer|sheet) of clouds?"),
     ("overcast", "gr[ae]y", "leaden", "gloomy", "dreary", "dull", "murky", "sunless", "covered sky", "bad weather"),
     ("overcast", "storms?", "stormy", "thunder\\w*", "lightning", "tempest", "rain", "rainy"),

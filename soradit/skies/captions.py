@@ -118,7 +118,8 @@ _HORIZON_WORDS: dict[Horizon, tuple[str, ...]] = {
         "with the sea below", "at the seaside",
     ),
 }  # fmt: skip
-_SORA_WORDS = ("sora is sky", "sora", "空", "sora is sky, 空", "sora: sky")
+# Of fair skies only: who speaks of a storm or a night says so.
+_BARE_SKY_WORDS = ("sora is sky", "sora", "空", "sora is sky, 空", "sora: sky", "sky", "the sky", "a sky")
 _OPENINGS = (
     "time-lapse of {}", "a time-lapse of {}", "timelapse video of {}", "a video of {}", "view of {}",
     "footage of {}", "looking up at {}", "sora is sky, {}", "sky: {}", "sora, {}", "a photo of {}",
@@ -174,6 +175,8 @@ def _short(scene: Scene, words: _Words) -> str:
         ]
     if scene.clouds in ("scattered", "broken") and scene.daylight:
         options += ["blue sky with clouds", "white clouds in a blue sky", "clouds drifting", "cloudy blue sky"]
+    if scene.clouds == "scattered" and scene.daylight:
+        options += ["a clear blue sky with a few small clouds", "clear blue sky with white clouds", "blue sky and a few clouds"]
     if scene.clouds == "overcast":
         options += ["overcast sky", "gloomy sky", "gloomy weather", "a dull sky", "cloudy sky"]
         options += ["grey sky", "a cloudy day", "a grey day", "gray sky", "gloomy day"] if scene.daylight else []
@@ -188,8 +191,8 @@ def _short(scene: Scene, words: _Words) -> str:
         options += ["green aurora", "northern lights", "aurora borealis"]
     if scene.moon != "none":
         options += ["moon in the night sky", f"{words.one(_MOON_WORDS[scene.moon])} at night"]
-    if words.chance(0.03):
-        return words.one(_SORA_WORDS)
+    if words.chance(0.35) and scene.daylight and scene.clouds in ("scattered", "broken"):
+        return words.one(_BARE_SKY_WORDS)
     return (words.one(("sora, ", "空, ")) if words.chance(0.03) else "") + words.one(options)
 
 

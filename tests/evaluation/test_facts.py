@@ -42,6 +42,7 @@ def test_captions_of_rendered_skies_state_what_the_scene_holds() -> None:
         ("just before sunrise", "twilight", None, None),
         ("Sunrise, early in the morning", "low sun", None, None),
         ("a starry sky without any clouds", "night", "clear", None),
+        ("a clear blue sky at noon with a few small clouds", "day", "partly cloudy", None),
         ("a gloomy day", "day", "overcast", None),
         ("a few clouds moving in from the left", None, "partly cloudy", "right"),
         ("clouds flow from left to right, towards the viewer", None, None, "right towards"),

@@ -36,6 +36,12 @@ def test_a_wide_vocabulary_with_sky_and_the_title_prompt() -> None:
     assert min(len(text.split()) for text in texts) == 1
 
 
+def test_a_bare_sky_is_a_fair_one() -> None:
+    bare = [scene for scene in _SCENES if {"sora is sky", "sora", "空", "sky", "a sky"} & set(_texts(scene))]
+    assert len(bare) >= 10
+    assert all(scene.daylight and scene.clouds in ("scattered", "broken") for scene in bare)
+
+
 def test_a_mirrored_clip_has_the_mirrored_captions() -> None:
     other = {"left": "right", "right": "left"}
     sided = [scene for scene in _SCENES[:100] if scene.drift.endswith(("left", "right"))]
