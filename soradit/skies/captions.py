@@ -176,7 +176,11 @@ def _short(scene: Scene, words: _Words) -> str:
     if scene.clouds in ("scattered", "broken") and scene.daylight:
         options += ["blue sky with clouds", "white clouds in a blue sky", "clouds drifting", "cloudy blue sky"]
     if scene.clouds == "scattered" and scene.daylight:
-        options += ["a clear blue sky with a few small clouds", "clear blue sky with white clouds", "blue sky and a few clouds"]
+        options += [
+            "a clear blue sky with a few small clouds",
+            "clear blue sky with white clouds",
+            "blue sky and a few clouds",
+        ]
     if scene.clouds == "overcast":
         options += ["overcast sky", "gloomy sky", "gloomy weather", "a dull sky", "cloudy sky"]
         options += ["grey sky", "a cloudy day", "a grey day", "gray sky", "gloomy day"] if scene.daylight else []

@@ -12,6 +12,8 @@ _SUN_ELEVATIONS = (-18, -8, -5, -2, 0, 4, 12, 30, 60)  # degrees: knots of the t
 _SKY_LEVEL = (0.012, 0.06, 0.10, 0.16, 0.21, 0.24, 0.26, 0.25, 0.24)  # mean linear light of the clear sky
 _MULTIPLE_SHARE = (4.0, 2.2, 1.2, 0.6, 0.36, 0.24, 0.14, 0.12, 0.12)  # of single scattering's mean
 _SUN_LEVEL = (0.0, 0.0, 0.06, 0.35, 0.75, 1.05, 1.4, 1.7, 1.85)  # sunlight on a cloud that faces the sun
+_EXPOSURE = 1.35
+_NIGHT_EXPOSURE = 3.0  # a time-lapse of the night keeps its shutter open until clouds and stars show
 _SATURATION = 1.3  # photographs of skies are developed so
 _LUMINANCE = np.array([0.25, 0.6, 0.15])
 
@@ -167,7 +169,7 @@ class _Stage:
         mean = sky[:, self.camera.y > 0].mean(axis=(1, 2))
         if scene.hour == "night":
             moonlight = {"none": 0.0, "crescent": 0.2, "half": 0.5, "full": 1.0}[scene.moon]
-            return 1.3 * mean + 0.006, moonlight * np.array([0.075, 0.085, 0.10])
+            return 0.85 * mean, moonlight * np.array([0.16, 0.18, 0.21])
         colour = atmosphere.sunlight(sun_elevation, scene.turbidity)
         colour = colour / max(float(colour.max()), 1e-4)
         ambient = 0.75 * mean + 0.45 * mean.mean()
@@ -228,7 +230,8 @@ class _Stage:
         if self.scene.rain:
             self.weather.rain(picture, time, 0.6 * self.lights[0][0])
         # Film: 1 - exp(-light) rolls the highlights off, the root is a gamma of 2.
-        film = np.sqrt(1 - np.exp(-1.35 * np.maximum(picture, 0)))
+        exposure = _NIGHT_EXPOSURE if self.scene.hour == "night" else _EXPOSURE
+        film = np.sqrt(1 - np.exp(-exposure * np.maximum(picture, 0)))
         return np.minimum(film * 255 + self.dither, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
