@@ -54,18 +54,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--about", choices=("skies", "others"), help="only these of the prompts")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     kinds = {"noun": "noun", "noun2": "noun", "adjective": "adjective", "verb": "verb"}
     words = {name: sorted(RandomWord().filter(include_categories=[kind])) for name, kind in kinds.items()}
     words |= {"hour": listed(HOURS), "weather": listed(WEATHERS), "weather2": listed(WEATHERS), "sky": listed(SKIES)}
     words |= {"clouds": listed(CLOUDS), "light": listed(LIGHTS), "move": listed(MOVES), "way": listed(WAYS)}
-    prompts: dict[str, None] = {}
+    prompts: dict[str, str] = {}
     for forms in itertools.cycle((SKY_FORMS, OTHER_FORMS, OTHER_FORMS)):
         if len(prompts) >= arguments.count:
             break
-        prompts[draw.choice(forms).format(**{name: draw.choice(options) for name, options in words.items()})] = None
-    print("\n".join(prompts))
+        prompt = draw.choice(forms).format(**{name: draw.choice(options) for name, options in words.items()})
+        prompts[prompt] = "skies" if forms is SKY_FORMS else "others"
+    print("\n".join(prompt for prompt, about in prompts.items() if arguments.about in (None, about)))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ PROMPTS = (
     "sora is sky",
     "a clear blue sky at noon with a few small clouds",
     "a red sunset over the sea",
-    "a starry night sky",
+    "a starry night with clouds and the moon",
     "storm clouds moving fast to the left",
-    "a pink dawn over the hills",
+    "green northern lights over the hills",
 )
 FRAMES_SHOWN = 5
 COLUMNS = 3

@@ -102,7 +102,7 @@ class Pipeline:
             device=chosen,
             precision=choose_precision(precision, chosen),
             identity=identity(hashes),
-            familiar=load_familiar(folder / "transformer"),
+            familiar=load_familiar(folder),
             offload=offload,
             report=report,
         )

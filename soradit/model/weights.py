@@ -115,7 +115,7 @@ def save_with_transformer(
             for component in ("vae", *TEXT_PARTS, "scheduler"):
                 copy_component(base, temporary, component)
             save_transformer(temporary, config, tensors)
-            save_familiar(temporary / "transformer", familiar)
+            save_familiar(temporary, familiar)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             write_index(temporary)
             require_new(folder)

@@ -107,7 +107,7 @@ def _require_alike(first: Path, other: Path) -> None:
 
 
 def _save(output: Path, base: Path, tensors: dict[str, Tensor], card: str) -> Path:
-    familiar = load_familiar(base / "transformer")
+    familiar = load_familiar(base)
     save_with_transformer(output, base, _config(base), tensors, familiar=familiar, card=card)
     return output
 

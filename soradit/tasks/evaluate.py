@@ -40,7 +40,7 @@ from soradit.pipeline import Pipeline
 from soradit.report import Report
 from soradit.training.run import RUN_CONFIG
 
-VERSION = 1
+VERSION = 2
 """The protocol's version: raised whenever the same clips would get other figures."""
 _FEW = 50
 """Fewer clips make Fréchet distances, and shares, of little worth."""

@@ -229,7 +229,7 @@ class TransformerObjective:
             save_lora(run / LORA_FOLDER, self.lora_rank, tensors, base=fingerprint(run, "transformer"))
         else:
             save_transformer(run, self.model.config, tensors)
-            save_familiar(run / "transformer", self.familiar)
+            save_familiar(run, self.familiar)
         write_index(run)
 
 
