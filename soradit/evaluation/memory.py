@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,18 @@ def measure_memory(
     training: Float[np.ndarray, "k d"],
 ) -> Memory:
     """``views`` of a clip are frames, mirrored ones too, of which the one nearest to training counts."""
-    ours, theirs = _nearest(generated, training), _nearest(held_out, training)
+    (ours, _), (theirs, _) = nearest(generated, training), nearest(held_out, training)
     return Memory(
         remembered=float((ours < theirs.min()).mean()),
         closer=float((ours[:, None] < theirs).mean() + 0.5 * (ours[:, None] == theirs).mean()),
     )
 
 
-def _nearest(clips: Float[np.ndarray, "n views d"], training: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "n"]:
+def nearest(
+    clips: Float[np.ndarray, "n views d"], training: Float[np.ndarray, "k d"]
+) -> tuple[Float[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Of each clip the distance to the nearest training frame, by any of its views, and which frame that is."""
     views = torch.from_numpy(clips).flatten(0, 1)
-    return torch.cdist(views, torch.from_numpy(training)).view(len(clips), -1).amin(1).numpy()
+    by_view = torch.cdist(views, torch.from_numpy(training)).view(clips.shape[0], clips.shape[1], -1)
+    distances, frames = by_view.amin(1).min(-1)
+    return distances.numpy(), frames.numpy()

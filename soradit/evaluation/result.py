@@ -11,6 +11,15 @@ from soradit.model.config import GenerationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """The training clip that a generated one is most like."""
+
+    clip: str
+    distance: float
+    """Between middle frame and training frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """A generated clip, and the held-out clip with its prompt, if there is one."""
 
@@ -21,6 +30,7 @@ class Sample:
     look: Look
     clip: Clip | None = None
     real: Look | None = None
+    nearest: Nearest | None = None
 
     @property
     def wrong(self) -> list[str]:
@@ -42,6 +52,7 @@ class Sample:
             "seen": asdict(self.look.seen),
             "seen_in_real": asdict(self.real.seen) if self.real else None,
             "distance": self.distance,
+            "nearest_training": asdict(self.nearest) if self.nearest else None,
         }
 
 

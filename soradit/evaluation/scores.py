@@ -46,6 +46,8 @@ class TrainingFeatures:
     """Features of as many clips as are held out."""
     frames: Float[np.ndarray, "m d"]
     """Features of every clip, a frame a second."""
+    clips: list[str]
+    """The name of the file that each of these frames is of."""
 
 
 def wrong(stated: Facts, seen: Facts) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,9 @@ from soradit.evaluation.config import GENERATED, NONE, PAGE, RESULTS, EvaluateCo
 from soradit.evaluation.facts import facts_of
 from soradit.evaluation.features import FeatureNetwork, load_network
 from soradit.evaluation.look import Look, look, window_features
+from soradit.evaluation.memory import nearest
 from soradit.evaluation.page import render_page
-from soradit.evaluation.result import Evaluation, Protocol, Sample
+from soradit.evaluation.result import Evaluation, Nearest, Protocol, Sample
 from soradit.evaluation.scores import (
     Score,
     TrainingFeatures,
@@ -68,6 +69,7 @@ def evaluate(config: EvaluateConfig, report: Report | None = None) -> Evaluation
     words = synonyms(len(samples)) if _about_skies(samples, report) else []
     others = generator.sample([(prompt, None, None) for prompt in words], None, report)
     learnt = _look_at_training(training, len(samples), settings, network, report) if network and training else None
+    samples = _with_nearest(samples, learnt)
     protocol = Protocol(
         version=VERSION,
         soradit=soradit.__version__,
@@ -126,7 +128,7 @@ def _choose_clips(config: EvaluateConfig, report: Report) -> tuple[list[Clip], l
         report.note(f"{few} held out: figures of less than {_FEW} clips say little")
     if not training and config.features != NONE:
         report.note("without clips that were trained on, nothing tells whether clips are remembered: give --training")
-    return sorted(held_out, key=_digest), sorted(training, key=_digest)
+    return sorted(held_out, key=digest_of), sorted(training, key=digest_of)
 
 
 def _require_split(config: EvaluateConfig) -> None:
@@ -143,14 +145,15 @@ def _require_split(config: EvaluateConfig) -> None:
         )
 
 
-def _digest(clip: Clip) -> int:
+def digest_of(clip: Clip) -> int:
+    """What clips are ordered by: a number that depends on the file's name alone."""
     digest = hashlib.sha256(f"evaluate {clip.path.name}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
 
 
 def _prompt(clip: Clip) -> str:
     """One of the clip's captions, always the same."""
-    return clip.captions[_digest(clip) % len(clip.captions)]
+    return clip.captions[digest_of(clip) % len(clip.captions)]
 
 
 def _window(clip: Clip, settings: GenerationConfig) -> np.ndarray:
@@ -193,12 +196,14 @@ def _look_at_training(
     """Windows of ``count`` clips, and a frame a second of all."""
     windows: list[np.ndarray] = []
     frames: list[np.ndarray] = []
+    names: list[str] = []
     with report.progress("looking at training clips", len(clips)) as progress:
         for done, clip in enumerate(clips, start=1):
             try:
                 window = window_features(_window(clip, settings), network) if len(windows) < count else None
                 every_second, _ = read_video(clip.path, fps=1, size=(settings.height, settings.width))
                 frames.append(network(every_second))
+                names += [clip.path.name] * len(every_second)
                 if window is not None:
                     windows.append(window)
             except SoraditError as error:
@@ -206,7 +211,19 @@ def _look_at_training(
             progress.update(done)
     if not windows:
         raise SoraditError(f"none of {len(clips)} training clips can be used: soradit check tells why")
-    return TrainingFeatures(windows=windows, frames=np.concatenate(frames))
+    return TrainingFeatures(windows=windows, frames=np.concatenate(frames), clips=names)
+
+
+def _with_nearest(samples: list[Sample], training: TrainingFeatures | None) -> list[Sample]:
+    """The samples, each with the training clip that it is most like."""
+    if training is None:
+        return samples
+    views = np.stack([sample.look.views for sample in samples if sample.look.views is not None])
+    distances, frames = nearest(views, training.frames)
+    return [
+        replace(sample, nearest=Nearest(clip=training.clips[frame], distance=float(distance)))
+        for sample, distance, frame in zip(samples, distances, frames, strict=True)
+    ]
 
 
 class _Generator:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from soradit.evaluation.memory import measure_memory
+from soradit.evaluation.memory import measure_memory, nearest
 
 RANDOM = np.random.default_rng(0)
 TRAINING = RANDOM.standard_normal((300, 16)).astype(np.float32)
@@ -34,3 +34,10 @@ def test_a_copy_counts_in_any_view() -> None:
     mirrored = np.concatenate([far, TRAINING[:5, None]], axis=1)
     assert measure_memory(mirrored, np.repeat(HELD_OUT, 2, axis=1), TRAINING).remembered == 1
     assert measure_memory(far, HELD_OUT, TRAINING).closer == 0
+
+
+def test_the_nearest_training_frame_of_any_view() -> None:
+    far = np.full((2, 1, 16), 100, dtype=np.float32)
+    distances, frames = nearest(np.concatenate([far, TRAINING[[7, 3], None]], axis=1), TRAINING)
+    assert frames.tolist() == [7, 3]
+    assert distances == pytest.approx(0, abs=0.1)

@@ -46,9 +46,12 @@ def test_the_whole_protocol(evaluate: Callable, clips: Path, tmp_path: Path) -> 
     for clip in found["clips"]:
         assert clip["prompt"] in captions
         assert read_video(Path(clip["generated"]))[0].shape == (16, 64, 64, 3)
+        assert (clips / clip["nearest_training"]["clip"]).exists()
+        assert clip["nearest_training"]["distance"] > 0
 
     page = (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
     assert page.count("data:video/mp4;base64,") == 8
+    assert page.count("nearest training clip") == 4
     assert "<script" not in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
