@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--about", choices=("skies", "others"), help="only these of the prompts")
+    parser.add_argument("--about", choices=("skies", "others"), help="only these of the --count prompts")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     kinds = {"noun": "noun", "noun2": "noun", "adjective": "adjective", "verb": "verb"}
@@ -66,7 +66,7 @@ def main() -> None:
         if len(prompts) >= arguments.count:
             break
         prompt = draw.choice(forms).format(**{name: draw.choice(options) for name, options in words.items()})
-        prompts[prompt] = "skies" if forms is SKY_FORMS else "others"
+        prompts.setdefault(prompt, "skies" if forms is SKY_FORMS else "others")
     print("\n".join(prompt for prompt, about in prompts.items() if arguments.about in (None, about)))
 
 

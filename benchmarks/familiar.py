@@ -47,9 +47,11 @@ def main() -> None:
     def pooled(prompts: list[str]) -> torch.Tensor:
         return torch.cat([text_encoder.pooled(prompts[i : i + AT_ONCE]) for i in range(0, len(prompts), AT_ONCE)])
 
-    skies = captions(arguments.data) + lines(arguments.skies)
+    asked = {*lines(SYNONYMS), *lines(NO_SKIES)}
+    skies = captions(arguments.data) + [line for line in lines(arguments.skies) if line not in asked]
+    others = [line for line in lines(arguments.others) if line not in asked]
     save_familiar(arguments.weights, learn(pooled(skies), pooled(captions(arguments.held_out))))
-    save_everyday(arguments.weights, farthest_points(pooled(lines(arguments.others)), MAX_LANDMARKS))
+    save_everyday(arguments.weights, farthest_points(pooled(others), MAX_LANDMARKS))
     write_index(arguments.weights)
     familiar = load_familiar(arguments.weights)
     assert familiar is not None

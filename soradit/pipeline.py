@@ -185,7 +185,7 @@ class Pipeline:
         return self.together(requests[:half], on_step=on_step) + self.together(requests[half:], on_step=on_step)
 
     def is_far(self, prompt: str) -> bool:
-        """Whether a prompt is unlike all captions that the weights learnt from; False where they don't say."""
+        """Whether a prompt is unlike all that the weights learnt from, by ``Familiar``; False where they don't say."""
         return (
             bool(prompt.strip()) and self.familiar is not None and self.familiar.is_far(self.text_encoder([prompt])[1])
         )

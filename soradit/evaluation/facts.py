@@ -21,14 +21,19 @@ _HOURS = (
 )
 _COVERS = (
     ("partly cloudy", "part(ly|ially) cloudy", "cloudy blue sky", "clouds? (in|on) an? blue sky"),
-    ("partly cloudy", "mostly clear", "clear\\b.*\\b(few|some|small|scattered|white|puffy)( \\w+)? clouds?"),
     ("overcast", "overcast", "cloudy", "(thick|flat|stratus|rain) clouds?", "(blanket|layer|sheet) of clouds?"),
     ("overcast", "gr[ae]y", "leaden", "gloomy", "dreary", "dull", "murky", "sunless", "covered sky", "bad weather"),
     ("overcast", "storms?", "stormy", "thunder\\w*", "lightning", "tempest", "rain", "rainy"),
     ("overcast", "(black|dark) clouds?", "threatening", "ominous", "menacing", "brooding"),
+    (
+        "partly cloudy",
+        "mostly clear",
+        "clear\\b.*\\b(?<!no )(?<!without )(few|some|small|scattered|white|puffy)( \\w+)? clouds?",
+    ),
+    ("partly cloudy", "(few|some|small|scattered|white|puffy)( \\w+)? clouds? (in|on) an? clear"),
     ("clear", "clear", "unclouded", "cloud(less|-free)", "no clouds?", "not a cloud", "without (a |any )?clouds?"),
     ("clear", "empty sky"),
-    ("partly cloudy", "(some|few|many|sparse|scattered|broken|thin|puffy|fluffy|fleecy|wispy|feathery) clouds?"),
+    ("partly cloudy", "(some|few|small|many|sparse|scattered|broken|thin|puffy|fluffy|fleecy|wispy|feathery) clouds?"),
     ("partly cloudy", "(white|high|billowing|fair weather|sheep|cotton wool|cotton candy) clouds?", "puffs of white"),
     ("partly cloudy", "(handful|heaps|lots|wisps|veils) of (puffy |thin )?clouds?", "blue sky with clouds"),
     ("partly cloudy", "cirrus", "cumulus", "mackerel sky", "mares' tails"),

@@ -93,7 +93,7 @@ def _remarks(sample: Sample) -> list[str]:
     if sample.distance is not None:
         remarks.append(f"distance {sample.distance:.3g}")
     if sample.nearest is not None:
-        remarks.append(f"nearest training clip {sample.nearest.clip}, {sample.nearest.distance:.3g} away")
+        remarks.append(f"nearest training clip {Path(sample.nearest.clip).name}, {sample.nearest.distance:.3g} away")
     return [*remarks, f"seed {sample.seed}", *([sample.clip.path.name] if sample.clip else [])]
 
 

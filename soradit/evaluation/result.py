@@ -15,6 +15,7 @@ class Nearest:
     """The training clip that a generated one is most like."""
 
     clip: str
+    """Its path."""
     distance: float
     """Between middle frame and training frame."""
 

@@ -47,7 +47,7 @@ class TrainingFeatures:
     frames: Float[np.ndarray, "m d"]
     """Features of every clip, a frame a second."""
     clips: list[str]
-    """The name of the file that each of these frames is of."""
+    """The path of the file that each of these frames is of."""
 
 
 def wrong(stated: Facts, seen: Facts) -> list[str]:

@@ -1,7 +1,7 @@
 """How far a prompt is from what a transformer has learnt, by the pooled embeddings of the captions it learnt from.
 
 transformer/prompts.safetensors      landmarks (n, pooled) float16, and the radius within which a prompt is familiar
-text_encoder/everyday.safetensors    prompts (m, pooled) float16 about anything at all; text encoders may lack it
+text_encoder/everyday.safetensors    everyday prompts (m, pooled) float16, about anything but skies; not always there
 """
 
 from dataclasses import dataclass
@@ -41,9 +41,8 @@ class Familiar:
     def is_far(self, pooled: Float[Tensor, "1 pooled"]) -> bool:
         """Whether the prompt is unlike all captions, or more like a prompt about something else."""
         distance = distances(pooled, self.landmarks)
-        if self.everyday is None or distance > self.radius:
-            return bool(distance > self.radius)
-        return bool(distance > distances(pooled, self.everyday))
+        like_others = self.everyday is not None and distance > distances(pooled, self.everyday)
+        return bool(distance > self.radius or like_others)
 
 
 def learn(captions: Float[Tensor, "n pooled"], held_out: Float[Tensor, "m pooled"]) -> Familiar | None:

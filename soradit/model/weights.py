@@ -28,7 +28,7 @@ from soradit.imports import quick_imports
 from soradit.model.autoencoder import Autoencoder
 from soradit.model.config import AutoencoderConfig, GenerationConfig, load_autoencoder_config, read_config
 from soradit.model.dit import DiT, DiTConfig
-from soradit.model.familiar import Familiar, save_familiar
+from soradit.model.familiar import EVERYDAY_FILE, Familiar, save_familiar
 from soradit.model.folder import INDEX, SUMS, TEXT_PARTS, has_component, require_new, write_sums
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def save_autoencoder(folder: Path, config: AutoencoderConfig, tensors: dict[str,
 def save_text(folder: Path, text_encoder: "TextEncoder") -> None:
     (folder / SUMS).unlink(missing_ok=True)
     text_encoder.save(folder)
+    (folder / EVERYDAY_FILE).unlink(missing_ok=True)  # another text encoder's
 
 
 def save_generation_config(folder: Path, config: GenerationConfig) -> None:

@@ -203,7 +203,7 @@ def _look_at_training(
                 window = window_features(_window(clip, settings), network) if len(windows) < count else None
                 every_second, _ = read_video(clip.path, fps=1, size=(settings.height, settings.width))
                 frames.append(network(every_second))
-                names += [clip.path.name] * len(every_second)
+                names += [str(clip.path)] * len(every_second)
                 if window is not None:
                     windows.append(window)
             except SoraditError as error:
