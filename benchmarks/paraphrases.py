@@ -38,7 +38,7 @@ from soradit.evaluation.facts import Facts, facts_of
 from soradit.media.mirror import mirror_caption
 from soradit.model.text import TextEncoder
 from soradit.model.weights import load_text
-from soradit.skies.captions import MOTION_WORDS, drift_words
+from soradit.skies.words import MOTION_WORDS, drift_words
 from soradit.training.paraphrases import Paraphrase
 from soradit.training.teacher import Lessons
 
